@@ -1,0 +1,330 @@
+"""Containers on the wire: how one is specified, what it is doing, and every request about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from wherry_protocol.call import Call, Stream
+from wherry_protocol.system import Progress
+from wherry_protocol.value import Value
+
+State = Literal["created", "running", "paused", "restarting", "exited"]
+
+DEFAULT_STOP_TIMEOUT = 10.0
+"""Seconds between the stop signal and SIGKILL, as docker."""
+
+
+class Volume(Value):
+    """A host file or directory in the container. Both paths are absolute; read-only is recursive."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class Tmpfs(Value):
+    """A tmpfs in the container. `size` in bytes (None: half the memory); `mode` e.g. 0o1777."""
+
+    target: str
+    size: int | None = None
+    mode: int = 0o1777
+    read_only: bool = False
+    exec: bool = False
+
+
+class Ulimit(Value):
+    """A resource limit (getrlimit(2)): name without RLIMIT_, lower case; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class RunSpec(Value):
+    """What to run and how: everything that `create` fixes for a container's life.
+
+    `image` is "host", a path of a directory or archive, or a name in the store; relative paths
+    count from `base_dir` (the client fills in its own working directory).
+    `entrypoint` None takes the image's; () clears it. `command` () takes the image's.
+    `user` is "", "name", "uid", "name:group" or "uid:gid", resolved in the container's own files.
+    `stdin` keeps a pipe open for the container (-i); `tty` gives it a terminal of `tty_size`
+    (rows, columns). `stop_timeout` is in seconds; `stop_signal` None takes the image's, else SIGTERM.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    name: str | None = None
+    base_dir: str | None = None
+    env: Mapping[str, str] = {}
+    volumes: tuple[Volume, ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    workdir: str | None = None
+    user: str = ""
+    hostname: str | None = None
+    read_only: bool = False
+    init: bool = False
+    ulimits: tuple[Ulimit, ...] = ()
+    labels: Mapping[str, str] = {}
+    stop_signal: str | None = None
+    stop_timeout: float = DEFAULT_STOP_TIMEOUT
+    network: Literal["none", "host"] = "none"
+    stdin: bool = False
+    tty: bool = False
+    tty_size: tuple[int, int] | None = None
+    auto_remove: bool = False
+
+
+class ExitStatus(Value):
+    """How a container ended: a code, or a signal, or neither when that cannot be known.
+
+    `oom_killed` is None where the host has no way to tell. `error` says why it is unknown
+    or never started.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool | None = None
+    error: str | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The code as a shell gives it (128+n for signal n); None when unknown."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return self.code
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command is known to have ended with code 0."""
+        return self.code == 0
+
+
+class Created(Value):
+    """A container's identity: `id` is 64 hex digits."""
+
+    id: str
+    name: str
+
+
+class ContainerSummary(Value):
+    """A row of `ps`. Times are seconds since the epoch; `log_trouble` is why logging is stuck, if it is."""
+
+    id: str
+    name: str
+    image: str
+    command: tuple[str, ...]
+    state: State
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit: ExitStatus | None = None
+    labels: Mapping[str, str] = {}
+    log_trouble: str | None = None
+
+
+class ContainerDetails(Value):
+    """Everything the supervisor knows of a container; the command line prints it in docker's form.
+
+    `path` and `args` are the resolved command; `env` is the resolved environment;
+    `image_digest` is "sha256:…" for archives.
+    """
+
+    summary: ContainerSummary
+    spec: RunSpec
+    path: str
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str
+    user: str
+    hostname: str
+    stop_signal: str
+    pid: int | None
+    image_digest: str | None
+    log_path: str
+    directory: str
+    cgroup_path: str
+    restart_count: int = 0
+
+
+class Create(Call[Created]):
+    """Make a container without starting it."""
+
+    op = "create"
+    answer = Created
+    spec: RunSpec
+
+
+class Run(Call[Created]):
+    """Create and start; answered when the command is executing. A start that fails leaves nothing."""
+
+    op = "run"
+    answer = Created
+    spec: RunSpec
+
+
+class DryRun(Call[str]):
+    """Answer with the plan that `run` would apply, as printable text; nothing is made."""
+
+    op = "dry_run"
+    answer = str
+    spec: RunSpec
+
+
+class Started(Value):
+    """Event: the command is executing.
+
+    The descriptor that rides along is, with a tty, the terminal's master; with stdin and no tty,
+    the write end of the standard input pipe; else there is none.
+    """
+
+    id: str
+    name: str
+
+
+class Output(Value):
+    """Event: bytes the container wrote. `stream` is 1 (stdout, or the terminal) or 2 (stderr).
+
+    `time` is nanoseconds since the epoch when the supervisor took them from the pipe.
+    """
+
+    stream: int
+    time: int
+    data: bytes
+
+
+class RunAttached(Stream[ExitStatus]):
+    """Create, start, and stream the output until the end; hanging up leaves the container running."""
+
+    op = "run_attached"
+    answer = ExitStatus
+    events = (Progress, Started, Output)
+    spec: RunSpec
+
+
+class StartAttached(Stream[ExitStatus]):
+    """Start a created or exited container and stream its output until the end."""
+
+    op = "start_attached"
+    answer = ExitStatus
+    events = (Started, Output)
+    ref: str
+
+
+class CloseStdin(Call[None]):
+    """Give the container end of file on its standard input pipe."""
+
+    op = "close_stdin"
+    ref: str
+
+
+class Start(Call[None]):
+    """Start a created or exited container."""
+
+    op = "start"
+    ref: str
+
+
+class Stop(Call[ExitStatus]):
+    """Send the stop signal, after `timeout` seconds (None: the container's own) SIGKILL; answered at the end.
+
+    Stopping a container that has ended answers at once with its exit.
+    """
+
+    op = "stop"
+    answer = ExitStatus
+    ref: str
+    timeout: float | None = None
+
+
+class Kill(Call[None]):
+    """Send a signal, by name ("TERM", "SIGTERM") or number ("15"), to the container's first process."""
+
+    op = "kill"
+    ref: str
+    signal: str = "SIGKILL"
+
+
+class Restart(Call[None]):
+    """Stop (if running) and start again."""
+
+    op = "restart"
+    ref: str
+    timeout: float | None = None
+
+
+class Pause(Call[None]):
+    """Freeze every process of the container (cgroup.freeze)."""
+
+    op = "pause"
+    ref: str
+
+
+class Unpause(Call[None]):
+    """Thaw a paused container."""
+
+    op = "unpause"
+    ref: str
+
+
+class Wait(Call[ExitStatus]):
+    """Answered when the container has ended; at once if it has."""
+
+    op = "wait"
+    answer = ExitStatus
+    ref: str
+
+
+class Remove(Call[None]):
+    """Remove an ended container, with `force` a running one too (SIGKILL)."""
+
+    op = "rm"
+    ref: str
+    force: bool = False
+
+
+class Rename(Call[None]):
+    """Give a container another name."""
+
+    op = "rename"
+    ref: str
+    name: str
+
+
+class Inspect(Call[ContainerDetails]):
+    """Ask for everything about one container."""
+
+    op = "inspect"
+    answer = ContainerDetails
+    ref: str
+
+
+class List(Call[tuple[ContainerSummary, ...]]):
+    """Ask for containers, newest first; running and paused ones only, unless `all`.
+
+    Filters, as docker: ("name", substring), ("id", prefix), ("status", state), ("label", key or key=value),
+    ("exited", code), ("ancestor", image). Same key twice: either; different keys: both.
+    A status filter implies `all`.
+    """
+
+    op = "ps"
+    answer = tuple[ContainerSummary, ...]
+    all: bool = False
+    filters: tuple[tuple[str, str], ...] = ()
+
+
+class Logs(Stream[None]):
+    """Stream what was logged: the last `tail` lines (None: all) within [since, until) seconds since the epoch.
+
+    With `follow` until the container ends. `streams` picks 1 (stdout), 2 (stderr) or both.
+    """
+
+    op = "logs"
+    events = (Output,)
+    ref: str
+    follow: bool = False
+    tail: int | None = None
+    since: float | None = None
+    until: float | None = None
+    streams: tuple[int, ...] = (1, 2)
