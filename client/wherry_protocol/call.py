@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
-
+from wherry_protocol.typed import Any, ClassVar, Generic, TypeVar
 from wherry_protocol.value import Value
 
 R = TypeVar("R")
@@ -21,4 +20,4 @@ class Stream(Call[R]):
     """A request that has its connection to itself: events first, then the answer (or an error)."""
 
     events: ClassVar[tuple[type[Value], ...]] = ()
-    """What may arrive before the answer; on the wire each is `{"event": "<class name>", …fields}`."""
+    """What may arrive before the answer; on the wire each is `{"event": "<class name>", "value": {…}}`."""

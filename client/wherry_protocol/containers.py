@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
-
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.system import Progress
+from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
+
+NOTHING: Mapping[str, str] = {}
+"""The default of a map; nobody changes it."""
 
 State = Literal["created", "running", "paused", "restarting", "exited"]
 
@@ -50,6 +51,10 @@ class RunSpec(Value):
     `user` is "", "name", "uid", "name:group" or "uid:gid", resolved in the container's own files.
     `stdin` keeps a pipe open for the container (-i); `tty` gives it a terminal of `tty_size`
     (rows, columns). `stop_timeout` is in seconds; `stop_signal` None takes the image's, else SIGTERM.
+
+    Example:
+        RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
+
     """
 
     image: str
@@ -57,7 +62,7 @@ class RunSpec(Value):
     entrypoint: tuple[str, ...] | None = None
     name: str | None = None
     base_dir: str | None = None
-    env: Mapping[str, str] = {}
+    env: Mapping[str, str] = NOTHING
     volumes: tuple[Volume, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     workdir: str | None = None
@@ -66,7 +71,7 @@ class RunSpec(Value):
     read_only: bool = False
     init: bool = False
     ulimits: tuple[Ulimit, ...] = ()
-    labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] = NOTHING
     stop_signal: str | None = None
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     network: Literal["none", "host"] = "none"
@@ -120,7 +125,7 @@ class ContainerSummary(Value):
     started_at: float | None = None
     finished_at: float | None = None
     exit: ExitStatus | None = None
-    labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] = NOTHING
     log_trouble: str | None = None
 
 
@@ -315,9 +320,10 @@ class List(Call[tuple[ContainerSummary, ...]]):
 
 
 class Logs(Stream[None]):
-    """Stream what was logged: the last `tail` lines (None: all) within [since, until) seconds since the epoch.
+    """Stream what was logged: the last `tail` lines (None: all) within [since, until).
 
-    With `follow` until the container ends. `streams` picks 1 (stdout), 2 (stderr) or both.
+    Times are seconds since the epoch. With `follow` until the container ends.
+    `streams` picks 1 (stdout), 2 (stderr) or both.
     """
 
     op = "logs"

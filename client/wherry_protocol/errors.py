@@ -15,13 +15,17 @@
     ├── InternalError               the supervisor's fault: a defect to report
     └── ConnectionFailed            no supervisor, or the connection broke (client side only)
         └── ProtocolError           a peer broke the protocol; that connection is closed
+
+Each has a code that travels; from_reply() turns one that arrived back into its exception.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
+from wherry_protocol.typed import TYPE_CHECKING
 from wherry_protocol.value import Value
+
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 
 class ErrorReply(Value):
@@ -59,7 +63,7 @@ class WherryError(Exception):
         )
 
 
-class BadRequest(WherryError):
+class BadRequest(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """The request is malformed or asks for something that cannot be; nothing was touched."""
 
     code = "bad_request"
@@ -84,7 +88,7 @@ class Conflict(BadRequest):
 
 
 class Unsupported(BadRequest):
-    """This host or this version cannot do it."""
+    """It cannot be done on this host or by this version."""
 
     code = "unsupported"
 
@@ -95,33 +99,33 @@ class ImageError(WherryError):
     code = "image"
 
 
-class CommandNotFound(WherryError):
+class CommandNotFound(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """The command does not exist in the container."""
 
     code = "command_not_found"
     exit_code = 127
 
 
-class CommandNotExecutable(WherryError):
+class CommandNotExecutable(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """The command exists in the container but the kernel will not execute it."""
 
     code = "command_not_executable"
     exit_code = 126
 
 
-class KernelFailure(WherryError):
+class KernelFailure(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """The kernel refused a step of setting a container up."""
 
     code = "kernel"
 
 
-class NoSpace(WherryError):
+class NoSpace(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """A disk is full, out of inodes, or read-only."""
 
     code = "no_space"
 
 
-class Busy(WherryError):
+class Busy(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """A limit of the supervisor's own is reached."""
 
     code = "busy"
@@ -133,7 +137,7 @@ class InternalError(WherryError):
     code = "internal"
 
 
-class ConnectionFailed(WherryError):
+class ConnectionFailed(WherryError):  # noqa: N818 - named for what happened, as the tree reads
     """There is no supervisor to talk to, or the connection to it broke."""
 
     code = "connection"

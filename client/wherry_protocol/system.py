@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from wherry_protocol.call import Call
+from wherry_protocol.typed import Mapping  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.value import Value
 
 
@@ -78,7 +76,3 @@ class Progress(Value):
     phase: str
     done: int
     total: int
-
-
-Json = Any
-"""A plain JSON document."""

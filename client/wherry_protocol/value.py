@@ -1,7 +1,7 @@
 """The base of every value that crosses the control socket.
 
-Owns two things: construction (frozen, keyword-only, defaults from the class body)
-and checked conversion from and to plain msgpack types, with errors that name the field.
+Owns construction (frozen, keyword-only, defaults from the class body) and equality; must never
+know how a value travels (convert.py does).
 
 Why not `dataclasses`: importing it (it needs `inspect`) and running its decorator
 cost the command line a third of its start-up time; type checkers see the same thing
@@ -10,12 +10,9 @@ through PEP 681.
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Callable  # noqa: TC003 - evaluated by get_type_hints
-from typing import Any, ClassVar, Self, dataclass_transform
+from wherry_protocol.typed import Any, Callable, ClassVar, Self, dataclass_transform
 
 _MISSING: Any = object()
-_SCALARS = {str: "a string", bool: "true or false", bytes: "bytes"}
 
 
 class FieldError(ValueError):
@@ -31,13 +28,13 @@ class Value:
     """
 
     _defaults: ClassVar[dict[str, Any]] = {}
-    _converters: ClassVar[dict[str, Callable[[Any, str], Any]] | None] = None
+    _converters: ClassVar[dict[str, Callable[[Any, str, bool], Any]] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = {
             name: cls.__dict__.get(name, _MISSING)
-            for name, annotation in cls.__dict__.get("__annotations__", {}).items()
+            for name, annotation in cls.__annotations__.items()
             if not str(annotation).startswith("ClassVar")
         }
         cls._defaults = {**cls._defaults, **own}
@@ -80,24 +77,16 @@ class Value:
         }
 
     @classmethod
-    def from_wire(cls, data: Any, where: str = "") -> Self:
+    def from_wire(cls, data: Any, where: str = "", strict: bool = True) -> Self:
         """Build the value from plain msgpack types.
 
-        Raises FieldError naming the field for a missing, unknown or mistyped one.
+        Raises FieldError naming the field for a missing, mistyped or (if `strict`) unknown one.
+        A reader of answers is not strict: a newer peer may say more than we know.
         """
-        if not isinstance(data, dict):
-            raise FieldError(f"{where or cls.__name__}: expected a map, got {_kind(data)}")
-        converters = cls._converters
-        if converters is None:
-            converters = cls._converters = cls._compile()
-        fields = dict(cls._defaults)
+        if not _is(data, dict):
+            raise FieldError(f"{where or cls.__name__}: expected a map, got {kind_of(data)}")
         prefix = where + "." if where else ""
-        items: dict[Any, Any] = data
-        for name, raw in items.items():
-            convert = converters.get(name)
-            if convert is None:
-                raise FieldError(f"{prefix}{name}: {cls.__name__} has no such field")
-            fields[name] = convert(raw, prefix + name)
+        fields = cls._convert(data, prefix, strict)
         for name, value in fields.items():
             if value is _MISSING:
                 raise FieldError(f"{prefix}{name}: missing")
@@ -106,138 +95,48 @@ class Value:
         return built
 
     @classmethod
-    def _compile(cls) -> dict[str, Callable[[Any, str], Any]]:
-        hints = typing.get_type_hints(cls)
-        return {name: converter(hints[name]) for name in cls._defaults}
+    def _convert(cls, items: dict[Any, Any], prefix: str, strict: bool) -> dict[str, Any]:
+        converters = cls._converters
+        if converters is None:
+            from wherry_protocol.convert import converters_of  # noqa: PLC0415 - it needs this module
+
+            converters = cls._converters = converters_of(cls, cls._defaults)
+        fields = dict(cls._defaults)
+        for name, raw in items.items():
+            convert = converters.get(name)
+            if convert is not None:
+                fields[name] = convert(raw, prefix + name, strict)
+            elif strict:
+                raise FieldError(f"{prefix}{name}: {cls.__name__} has no such field")
+        return fields
 
 
 def plain(value: Any) -> Any:
     """Return `value` in plain msgpack types: a Value becomes a map, a tuple a list."""
     if isinstance(value, Value):
         return value.to_wire()
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in typing.cast("tuple[Any, ...]", value)]
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in typing.cast("dict[str, Any]", value).items()}
+    if _is(value, tuple) or _is(value, list):
+        return [plain(item) for item in value]
+    if _is(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return value
 
 
-def converter(hint: Any) -> Callable[[Any, str], Any]:
-    """Return a function (raw, where) -> checked value for a type annotation."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(hint, type) and issubclass(hint, Value):
-        return hint.from_wire
-    if hint in _SCALARS:
-        return _scalar(hint)
-    if hint is int or hint is float:
-        return _number(hint)
-    if hint is type(None):
-        return _none
-    if hint is Any:
-        return lambda raw, _where: raw
-    if origin is typing.Literal:
-        return _literal(args)
-    if origin is tuple:
-        return _sequence(args)
-    if origin is not None and issubclass_mapping(origin):
-        return _mapping(args[1])
-    if type(None) in args and len(args) == 2:  # noqa: PLR2004 - a union of one type with None
-        return _optional(next(arg for arg in args if arg is not type(None)))
-    raise TypeError(f"{hint!r} cannot cross the control socket")
+_KINDS: dict[Any, str] = {
+    dict: "a map", list: "a list", str: "a string", bytes: "bytes", type(None): "nil", bool: "a boolean",
+}  # fmt: skip
 
 
-def issubclass_mapping(origin: Any) -> bool:
-    """Say whether a generic's origin is the abstract Mapping (or dict)."""
-    return getattr(origin, "__name__", "") in ("Mapping", "dict")
+def kind_of(raw: Any) -> str:
+    """Return what a plain value is, as an error message calls it."""
+    return _KINDS.get(type(raw)) or type(raw).__name__
 
 
-def _kind(raw: Any) -> str:
-    names = {dict: "a map", list: "a list", str: "a string", type(None): "nil", bool: "a boolean"}
-    return names.get(type(raw), type(raw).__name__)
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind)
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, dict):
-        items: dict[Any, Any] = value
-        return tuple((key, _hashable(item)) for key, item in items.items())
+    if _is(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
     return value
-
-
-def _none(raw: Any, where: str) -> None:
-    if raw is not None:
-        raise FieldError(f"{where}: expected nil, got {_kind(raw)}")
-
-
-def _scalar(kind: type) -> Callable[[Any, str], Any]:
-    def convert(raw: Any, where: str) -> Any:
-        if type(raw) is not kind:
-            raise FieldError(f"{where}: expected {_SCALARS[kind]}, got {_kind(raw)}")
-        return raw
-
-    return convert
-
-
-def _number(kind: type[int | float]) -> Callable[[Any, str], Any]:
-    def convert(raw: Any, where: str) -> Any:
-        if type(raw) is int or type(raw) is kind:
-            return kind(raw)
-        raise FieldError(
-            f"{where}: expected {'a whole number' if kind is int else 'a number'}, got {_kind(raw)}"
-        )
-
-    return convert
-
-
-def _literal(allowed: tuple[Any, ...]) -> Callable[[Any, str], Any]:
-    def convert(raw: Any, where: str) -> Any:
-        for value in allowed:
-            if type(raw) is type(value) and raw == value:
-                return value
-        raise FieldError(f"{where}: expected one of {', '.join(map(str, allowed))}, got {raw!r:.60}")
-
-    return convert
-
-
-def _sequence(args: tuple[Any, ...]) -> Callable[[Any, str], Any]:
-    if len(args) == 2 and args[1] is Ellipsis:  # noqa: PLR2004 - tuple[T, ...]
-        each = converter(args[0])
-
-        def convert_all(raw: Any, where: str) -> Any:
-            if not isinstance(raw, (list, tuple)):
-                raise FieldError(f"{where}: expected a list, got {_kind(raw)}")
-            items = typing.cast("list[Any]", raw)
-            return tuple(each(item, f"{where}[{index}]") for index, item in enumerate(items))
-
-        return convert_all
-    parts = [converter(arg) for arg in args]
-
-    def convert_parts(raw: Any, where: str) -> Any:
-        if not isinstance(raw, (list, tuple)) or len(typing.cast("list[Any]", raw)) != len(parts):
-            raise FieldError(f"{where}: expected a list of {len(parts)}, got {_kind(raw)}")
-        items = typing.cast("list[Any]", raw)
-        return tuple(
-            part(item, f"{where}[{index}]")
-            for index, (part, item) in enumerate(zip(parts, items, strict=True))
-        )
-
-    return convert_parts
-
-
-def _mapping(hint: Any) -> Callable[[Any, str], Any]:
-    each = converter(hint)
-
-    def convert(raw: Any, where: str) -> Any:
-        if not isinstance(raw, dict):
-            raise FieldError(f"{where}: expected a map, got {_kind(raw)}")
-        items: dict[Any, Any] = raw
-        for key in items:
-            if type(key) is not str:
-                raise FieldError(f"{where}: expected string keys, got {_kind(key)}")
-        return {key: each(item, f"{where}.{key}") for key, item in items.items()}
-
-    return convert
-
-
-def _optional(hint: Any) -> Callable[[Any, str], Any]:
-    inner = converter(hint)
-    return lambda raw, where: None if raw is None else inner(raw, where)
