@@ -8,9 +8,15 @@ imports nothing but the standard library and msgpack.
     system.py       hello, ping, version, info
     containers.py   run specifications, container states and every container request
     images.py       image requests
-    codec.py        values <-> msgpack
-    connection.py   the sans-IO protocol state machine (framing, limits, fds that ride along)
+    call.py         what a request is; operations.py: which requests there are
+    convert.py      plain msgpack types -> values, checked
+    codec.py        bytes <-> frames, within limits
+    connection.py   the sans-IO protocol state machine (order, ids, fds that ride along) and its events.py
+    typed.py        typing's names without typing's import time
 """
+
+SOFTWARE_VERSION = "0.1.0"
+"""The version of wherry that this package belongs to (pyproject.toml has the same)."""
 
 PROTOCOL_VERSION = 1
 """Raised when an old peer could misread what a new one says; a new optional field does not raise it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry_protocol.typed import Any, ClassVar, Generic, TypeVar
+from wherry_protocol.typed import Any, ClassVar, Generic, TypeVar, cast
 from wherry_protocol.value import Value
 
 R = TypeVar("R")
@@ -15,9 +15,21 @@ class Call(Value, Generic[R]):
     answer: ClassVar[Any] = None
     """The type expression of R, for the codec; None: the answer is nil."""
 
+    @classmethod
+    def answer_from_wire(cls, raw: Any) -> R:
+        """Return the checked answer; a field that we do not know is skipped. Raises FieldError."""
+        from wherry_protocol.convert import converter  # noqa: PLC0415 - needed where answers arrive only
+
+        return cast("R", converter(cls.answer)(raw, f"answer to {cls.op}", False))
+
 
 class Stream(Call[R]):
     """A request that has its connection to itself: events first, then the answer (or an error)."""
 
     events: ClassVar[tuple[type[Value], ...]] = ()
     """What may arrive before the answer; on the wire each is `{"event": "<class name>", "value": {…}}`."""
+
+    @classmethod
+    def event_class(cls, name: Any) -> type[Value] | None:
+        """Return the class of this stream's event of that name."""
+        return next((kind for kind in cls.events if kind.__name__ == name), None)
