@@ -1,0 +1,5 @@
+"""`python -m wherryd`."""
+
+from wherryd.main import main
+
+main()

@@ -1,0 +1,67 @@
+"""A client's hold on a run that is about to start: its output from the first byte, its input, its end.
+
+Opened by the run's own task in the moment before anything can end or be removed; closed by whoever made it,
+also when he gives up before the run starts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Self
+
+from wherryd.logs.reader import open_reader
+
+if TYPE_CHECKING:
+    import trio
+
+    from wherryd.containers.container import Container, Run
+    from wherryd.logs.reader import Reader
+
+
+class Attachment:
+    """Use it as a context manager round the start. `fds`: the terminal's master, or standard input's pipe."""
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._reader: Reader | None = None
+        self._ended: trio.Event | None = None
+        self.fds: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        if self._reader is not None:
+            self._reader.close()
+        self.close_fds()
+
+    def open(self, container: Container, run: Run) -> None:
+        """Take hold; nothing happens when it was given up meanwhile."""
+        if self._closed:
+            return
+        self._reader = open_reader(container.log, from_offset=run.log_offset, follow=True)
+        self._ended = container.ended
+        source = run.stdin if run.tty is None else run.tty
+        if source is not None:
+            self.fds = (fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3),)
+
+    def close_fds(self) -> None:
+        """Close our copies of the descriptors: the client has its own now."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = ()
+
+    @property
+    def reader(self) -> Reader:
+        """The output of the run; only after it has started."""
+        if self._reader is None:
+            raise RuntimeError("the attachment is not open")
+        return self._reader
+
+    async def wait_ended(self) -> None:
+        """Wait until the run is over and recorded."""
+        if self._ended is None:
+            raise RuntimeError("the attachment is not open")
+        await self._ended.wait()

@@ -1,0 +1,100 @@
+"""Waiting on a container's cgroup from the event loop, and what is done to all of its processes at once.
+
+cgroup.events is always readable: the kernel tells of a change by EPOLLPRI only, and the event loop waits for
+readable things. So each wait has an epoll instance of its own, registered for EPOLLPRI and itself readable
+when that comes. Waits are rare (pause, and ends that leave stragglers), so none is kept between them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.errors import Conflict, KernelFailure
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wherryd.kernel.cgroups import CgroupEvents
+
+FREEZE_TIMEOUT = 10.0
+"""Seconds; a process in an uninterruptible sleep can hold a freeze up for ever."""
+
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+async def wait_events(path: Path, reached: Callable[[CgroupEvents], bool]) -> None:
+    """Wait until cgroup.events says what `reached` looks for, or the cgroup is gone."""
+    try:
+        events = cgroups.open_events(str(path))
+    except KernelError as error:
+        if error.errno in _GONE:
+            return
+        raise
+    try:
+        with select.epoll() as poll:
+            poll.register(events, select.EPOLLPRI)
+            try:
+                while not reached(cgroups.read_events(events)):
+                    await trio.lowlevel.wait_readable(poll.fileno())
+                    poll.poll(0)
+            finally:
+                trio.lowlevel.notify_closing(poll.fileno())
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+    finally:
+        os.close(events)
+
+
+async def wait_empty(path: Path, seconds: float) -> bool:
+    """Wait until no process is left in a cgroup; False when `seconds` were not enough."""
+    if not cgroups.populated(str(path)):
+        return True
+    with trio.move_on_after(seconds):
+        await wait_events(path, lambda events: not events.populated)
+        return True
+    return False
+
+
+async def freeze(path: Path) -> None:
+    """Stop every process; returns when all stand still. Raises Conflict (it ended), KernelFailure."""
+    if not _write(path, "cgroup.freeze", "1"):
+        raise Conflict("the container ended before it could be paused")
+    with trio.move_on_after(FREEZE_TIMEOUT):
+        await wait_events(path, lambda events: events.frozen or not events.populated)
+        return
+    raise KernelFailure(
+        f"cgroup.freeze {path}: not frozen after {FREEZE_TIMEOUT:.0f} s",
+        hint="a process waits for a disk or device and cannot be stopped now",
+        errno=errno.ETIMEDOUT,
+        path=str(path),
+    )
+
+
+def thaw(path: Path) -> None:
+    """Let frozen processes go on. Raises KernelFailure."""
+    _write(path, "cgroup.freeze", "0")
+
+
+def kill_all(path: Path) -> None:
+    """SIGKILL every process of a cgroup, however they fork. Raises KernelFailure."""
+    _write(path, "cgroup.kill", "1")
+
+
+def _write(path: Path, file: str, text: str) -> bool:
+    """Write a cgroup file; False when the cgroup is gone."""
+    try:
+        cgroups.write(f"{path}/{file}", text)
+    except KernelError as error:
+        if error.errno in _GONE:
+            return False
+        raise KernelFailure(str(error), errno=error.errno, path=str(path)) from error
+    return True

@@ -1,0 +1,271 @@
+"""From a request (RunSpec) and its image to what will run: checks and defaults, before anything is made.
+
+Owns the refusals: bad input ends here. Looks at the host's files (volume sources), changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wherry_protocol.containers import RunSpec, Tmpfs, Volume
+from wherry_protocol.errors import BadRequest
+from wherryd.containers.names import SHORT_ID, check_name
+from wherryd.images.reference import ImageConfig, RootImage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
+HOSTNAME_MAX = 63
+"""One DNS label; the kernel's own limit is 64 (uname(2))."""
+
+RESERVED = ("/proc", "/sys", "/dev")
+"""Nothing of the caller's is mounted on or in these: they are the sandbox."""
+
+ULIMITS = (
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+).split()
+
+USER_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A container as it was fixed at `create`: the request, its image, and what both come to."""
+
+    spec: RunSpec
+    image: RootImage
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str
+    user: str
+    hostname: str
+    stop_signal: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes back."""
+        image = self.image
+        return {
+            "spec": self.spec.to_wire(),
+            "image": {
+                "reference": image.reference,
+                "digest": image.digest,
+                "layers": image.layers,
+                "binds": image.binds,
+            },
+            "args": self.args,
+            "env": self.env,
+            "workdir": self.workdir,
+            "user": self.user,
+            "hostname": self.hostname,
+            "stop_signal": self.stop_signal,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Config:
+        """Rebuild a config from the state database."""
+        image = data["image"]
+        return cls(
+            spec=RunSpec.from_wire(data["spec"]),
+            image=RootImage(
+                reference=image["reference"],
+                digest=image["digest"],
+                layers=tuple(image["layers"]),
+                binds=tuple((source, target) for source, target in image["binds"]),
+                config=ImageConfig(),
+            ),
+            args=tuple(data["args"]),
+            env=data["env"],
+            workdir=data["workdir"],
+            user=data["user"],
+            hostname=data["hostname"],
+            stop_signal=data["stop_signal"],
+        )
+
+
+def check_spec(spec: RunSpec) -> None:
+    """Refuse what can be refused without the image or the host. Raises BadRequest naming field and value."""
+    _no_nul(spec.image, "image")
+    if not spec.image:
+        raise BadRequest("image: the reference is empty")
+    if spec.name is not None:
+        check_name(spec.name)
+    for text in (*spec.command, *(spec.entrypoint or ())):
+        _no_nul(text, "command")
+    _check_maps(spec)
+    for limit in spec.ulimits:
+        _check_ulimit(limit.name, limit.soft, limit.hard)
+    if spec.workdir is not None and not spec.workdir.startswith("/"):
+        raise BadRequest(f"workdir {spec.workdir!r} is not absolute", hint="start it with /")
+    _no_nul(spec.workdir or "", "workdir")
+    _check_user(spec.user)
+    _check_hostname(spec.hostname)
+    if spec.stop_signal is not None:
+        signal_number(spec.stop_signal)
+    if spec.tty_size is not None and not all(0 <= side <= 0xFFFF for side in spec.tty_size):  # noqa: PLR2004 - u16
+        raise BadRequest(f"tty_size {spec.tty_size}: rows and columns are 0 to 65535")
+    _check_targets(spec)
+
+
+def resolve(spec: RunSpec, image: RootImage, container_id: str) -> Config:
+    """Combine a checked request with its image. Raises BadRequest when there is nothing to run."""
+    entrypoint = image.config.entrypoint if spec.entrypoint is None else spec.entrypoint
+    # As docker: an entrypoint given by the caller drops the image's command.
+    default = image.config.cmd if spec.entrypoint is None else ()
+    args = (*entrypoint, *(spec.command or default))
+    if not args:
+        raise BadRequest(f"image {image.reference} has no default command", hint="give one after the image")
+    if not args[0]:
+        raise BadRequest("command: the program's name is empty")
+    hostname = spec.hostname or (os.uname().nodename if spec.network == "host" else container_id[:SHORT_ID])
+    return Config(
+        spec=spec,
+        image=image,
+        args=args,
+        env=_environment(spec, image, hostname),
+        workdir=posixpath.normpath("/" + (spec.workdir or image.config.working_dir or "/").lstrip("/")),
+        user=spec.user or image.config.user,
+        hostname=hostname,
+        stop_signal=signal_number(spec.stop_signal or image.config.stop_signal or "SIGTERM"),
+    )
+
+
+def check_sources(volumes: tuple[Volume, ...], forbidden: tuple[Path, ...]) -> None:
+    """Refuse volume sources that are missing or that are wherry's own. May block: call it in a thread."""
+    for volume in volumes:
+        try:
+            real = Path(os.path.realpath(volume.source, strict=True))
+        except FileNotFoundError as error:
+            raise BadRequest(
+                f"volume source {volume.source} does not exist", hint="create it first", path=volume.source
+            ) from error
+        except OSError as error:
+            raise BadRequest(
+                f"volume source {volume.source}: {error.strerror}", path=volume.source
+            ) from error
+        for own in forbidden:
+            if real == own or own in real.parents:
+                raise BadRequest(
+                    f"volume source {volume.source} is wherry's own ({own})",
+                    hint="a container must not reach its supervisor's files",
+                    path=volume.source,
+                )
+
+
+def signal_number(text: str) -> int:
+    """Return the number of a signal given as "TERM", "SIGTERM", "15" or "RTMIN+3". Raises BadRequest."""
+    if text.isdecimal() and text.isascii() and len(text) < 4 and 1 <= int(text) < signal.NSIG:  # noqa: PLR2004
+        return int(text)
+    name = text.upper().removeprefix("SIG")
+    if match := re.fullmatch(r"RTM(IN\+|AX-)(\d{1,2})", name):
+        base, step = (signal.SIGRTMIN, 1) if match[1] == "IN+" else (signal.SIGRTMAX, -1)
+        number = base + step * int(match[2])
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
+    found = getattr(signal, "SIG" + name, None)
+    if isinstance(found, signal.Signals):
+        return int(found)
+    raise BadRequest(f"signal {text[:40]!r} is unknown", hint="a name such as TERM or a number such as 15")
+
+
+def _environment(spec: RunSpec, image: RootImage, hostname: str) -> dict[str, str]:
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if spec.tty:
+        env["TERM"] = "xterm"
+    for entry in image.config.env:
+        key, _, value = entry.partition("=")
+        if key:
+            env[key] = value
+    env.update(spec.env)
+    return env
+
+
+def _no_nul(text: str, where: str) -> None:
+    if "\0" in text:
+        raise BadRequest(f"{where} {text[:60]!r}: a NUL character is not allowed")
+
+
+def _check_maps(spec: RunSpec) -> None:
+    for key, value in spec.env.items():
+        if not key or "=" in key:
+            raise BadRequest(f"env {key!r}: the name is empty or has '='", hint="write NAME=value")
+        _no_nul(key + value, "env")
+    for key, value in spec.labels.items():
+        if not key:
+            raise BadRequest("label: the key is empty", hint="write KEY or KEY=value")
+        _no_nul(key + value, "label")
+
+
+def _check_ulimit(name: str, soft: int, hard: int) -> None:
+    if name not in ULIMITS:
+        raise BadRequest(f"ulimit {name[:40]!r} is unknown", hint=f"known: {', '.join(ULIMITS)}")
+    infinite = 1 << 64
+    if soft < -1 or hard < -1 or max(soft, hard) >= infinite:
+        raise BadRequest(f"ulimit {name}: {soft}:{hard} is out of range", hint="-1 is unlimited")
+    if (infinite if soft == -1 else soft) > (infinite if hard == -1 else hard):
+        raise BadRequest(f"ulimit {name}: the soft limit {soft} is above the hard limit {hard}")
+
+
+def _check_user(user: str) -> None:
+    if len(user) > USER_MAX or any(ord(char) <= ord(" ") for char in user) or user.count(":") > 1:
+        raise BadRequest(f"user {user[:60]!r} is malformed", hint="USER, UID, USER:GROUP or UID:GID")
+    for part in user.split(":"):
+        if part.lstrip("+-").isdecimal() and not (
+            part.isascii() and part.isdecimal() and len(part) <= 10 and int(part) < 2**32 - 1  # noqa: PLR2004
+        ):
+            raise BadRequest(f"user {user!r}: {part} is no user or group id", hint="0 to 4294967294")
+    if user.endswith(":") or user.startswith(":"):
+        raise BadRequest(f"user {user!r}: nothing stands on one side of ':'")
+
+
+def _check_hostname(hostname: str | None) -> None:
+    if hostname is not None and (len(hostname) > HOSTNAME_MAX or not HOSTNAME.fullmatch(hostname)):
+        raise BadRequest(
+            f"hostname {hostname[:70]!r} is not allowed",
+            hint="letters, digits, '-' and '.', at most 63, not at an end",
+        )
+
+
+def _check_targets(spec: RunSpec) -> None:
+    seen: set[str] = set()
+    mounts: tuple[Volume | Tmpfs, ...] = (*spec.volumes, *spec.tmpfs)
+    for mount in mounts:
+        target = _target(mount.target)
+        if target in seen:
+            raise BadRequest(f"mount target {mount.target} is given twice")
+        seen.add(target)
+    for volume in spec.volumes:
+        if not volume.source.startswith("/"):
+            raise BadRequest(
+                f"volume source {volume.source!r} is not an absolute path",
+                hint="named volumes are not in this version: give a host path",
+            )
+        _no_nul(volume.source, "volume source")
+    for tmpfs in spec.tmpfs:
+        if tmpfs.size is not None and tmpfs.size <= 0:
+            raise BadRequest(f"tmpfs {tmpfs.target}: size {tmpfs.size} is not positive")
+        if not 0 <= tmpfs.mode <= 0o7777:  # noqa: PLR2004 - the permission bits
+            raise BadRequest(f"tmpfs {tmpfs.target}: mode {tmpfs.mode:o} is out of range")
+
+
+def _target(target: str) -> str:
+    """Return a mount target normalised; what `..` means is decided here, lexically, and nowhere else."""
+    _no_nul(target, "mount target")
+    if not target.startswith("/"):
+        raise BadRequest(f"mount target {target!r} is not absolute", hint="start it with /")
+    clean = posixpath.normpath("/" + target.lstrip("/"))
+    if ".." in target.split("/"):
+        raise BadRequest(f"mount target {target!r} has '..' in it")
+    if clean == "/":
+        raise BadRequest("mount target / is the container's root: it cannot be mounted over")
+    for reserved in RESERVED:
+        if clean == reserved or clean.startswith(reserved + "/"):
+            raise BadRequest(f"mount target {target} is refused: {reserved} belongs to the sandbox")
+    return clean

@@ -1,0 +1,154 @@
+"""One container: what was decided, where it is in its life, and the live things of its present run.
+
+Owns the phase (moved through lifecycle's table only) and how it is shown. The task in supervise.py is the
+only one that moves it while it runs; the registry finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
+from wherryd.containers.lifecycle import Event, Phase, after, shown
+from wherryd.logs.log import Log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherryd.containers.config import Config
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """The live things of one run. The descriptors belong to this value until `close`.
+
+    `log_offset` is where this run's output starts in the log.
+    """
+
+    pid: int
+    pidfd: int
+    log_offset: int
+    stdin: int | None = None
+    tty: int | None = None
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (self.pidfd, self.stdin, self.tty):
+            if fd is not None:
+                os.close(fd)
+        self.stdin = self.tty = None
+
+    def close_stdin(self) -> None:
+        """Give up the writing end of standard input."""
+        if self.stdin is not None:
+            os.close(self.stdin)
+            self.stdin = None
+
+
+class Container:
+    """A container and what is known of it. Times are seconds since the epoch."""
+
+    def __init__(
+        self, *, container_id: str, name: str, config: Config, directory: Path, created_at: float
+    ) -> None:
+        self.id = container_id
+        self.name = name
+        self.config = config
+        self.directory = directory
+        self.created_at = created_at
+        self.phase = Phase.CREATED
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.exit: ExitStatus | None = None
+        self.log = Log(directory)
+        self.log_trouble: str | None = None
+        self.keep = False
+        """Set while a restart ends the run: `--rm` waits."""
+        self.run: Run | None = None
+        self.changing = trio.Lock()
+        """Held over start, restart and removal: they exclude each other."""
+        self.ended = trio.Event()
+        """Set when the present (or the first) run is over and recorded, or the container is removed."""
+
+    def move(self, event: Event) -> None:
+        """Take the next phase. Raises Conflict when the present one does not allow the event."""
+        self.phase = after(self.phase, event, self.name)
+        if self.phase is Phase.CREATED and self.finished_at is not None:
+            self.phase = Phase.EXITED
+
+    @property
+    def alive(self) -> bool:
+        """Whether its processes exist (or may, while it starts)."""
+        return self.phase in (Phase.STARTING, Phase.RUNNING, Phase.PAUSED)
+
+    def identity(self) -> Created:
+        """Return id and name."""
+        return Created(id=self.id, name=self.name)
+
+    def status_json(self) -> dict[str, Any]:
+        """Return what changes of it, for the state database."""
+        return {
+            "phase": self.phase.value,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "exit": self.exit and self.exit.to_wire(),
+        }
+
+    def restore(self, status: dict[str, Any]) -> None:
+        """Take back what `status_json` gave."""
+        self.phase = Phase(status["phase"])
+        self.started_at = status["started_at"]
+        self.finished_at = status["finished_at"]
+        self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
+        if not self.alive and self.exit is not None:
+            self.ended.set()
+
+    def summary(self) -> ContainerSummary:
+        """Return its row of `ps`."""
+        return ContainerSummary(
+            id=self.id,
+            name=self.name,
+            image=self.config.image.reference,
+            command=self.config.args,
+            state=shown(self.phase, ended_before=self.finished_at is not None),
+            created_at=self.created_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            exit=self.exit,
+            labels=self.config.spec.labels,
+            log_trouble=self.log_trouble,
+        )
+
+    def details(self, cgroup_path: str) -> ContainerDetails:
+        """Return everything known of it."""
+        config = self.config
+        return ContainerDetails(
+            summary=self.summary(),
+            spec=config.spec,
+            path=config.args[0],
+            args=config.args[1:],
+            env=config.env,
+            workdir=config.workdir,
+            user=config.user,
+            hostname=config.hostname,
+            stop_signal=signal_name(config.stop_signal),
+            pid=self.run.pid if self.run is not None and self.alive else None,
+            image_digest=config.image.digest,
+            log_path=str(self.directory / "log"),
+            directory=str(self.directory),
+            cgroup_path=cgroup_path,
+        )
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGTERM" for 15; a real-time signal stays a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,91 @@
+"""A container's own directory on the host: the overlay's upper and work directories and its /etc files.
+
+<state>/containers/<id>/upper work log log.index hosts hostname resolv.conf
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wherry_protocol.errors import ImageError, KernelFailure, NoSpace
+
+if TYPE_CHECKING:
+    from wherryd.containers.config import Config
+
+_NO_SPACE = (28, 30, 122)
+"""ENOSPC, EROFS, EDQUOT."""
+
+_RESOLV_NONE = "# no network\n"
+
+
+def prepare(directory: Path, config: Config) -> None:
+    """Make (or make again) everything a start needs. Raises NoSpace, ImageError, KernelFailure."""
+    layer = config.image.layers[0]
+    try:
+        root = os.stat(layer)
+    except OSError as error:
+        raise ImageError(f"image directory {layer}: {error.strerror}", path=layer) from error
+    try:
+        _prepare(directory, config, root)
+    except OSError as error:
+        kind = NoSpace if error.errno in _NO_SPACE else KernelFailure
+        raise kind(
+            f"container directory {error.filename or directory}: {error.strerror}",
+            errno=error.errno,
+            path=str(error.filename or directory),
+        ) from error
+
+
+def _prepare(directory: Path, config: Config, root: os.stat_result) -> None:
+    base = str(directory)
+    upper = base + "/upper"
+    try:
+        os.mkdir(base, 0o700)
+    except FileExistsError:
+        # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
+        # mount"), and nothing in it is of use.
+        shutil.rmtree(base + "/work", ignore_errors=True)
+    if not os.path.isdir(upper):
+        os.mkdir(upper, 0o700)
+        # The upper directory's owner and mode are those of the container's /. A directory image may be
+        # anybody's private one: its root is opened to the container's users as an unpacked image's would be.
+        os.chmod(upper, root.st_mode & 0o7777 | 0o555)  # noqa: S103 - it is the root of a file system
+        if root.st_uid or root.st_gid:
+            os.chown(upper, root.st_uid, root.st_gid)
+    os.mkdir(base + "/work", 0o700)
+    for name, text in _etc_files(config):
+        _write(f"{base}/{name}", text)
+
+
+def _etc_files(config: Config) -> tuple[tuple[str, bytes], ...]:
+    name = config.hostname
+    if config.spec.network == "host":
+        return (
+            ("hosts", _host_file("/etc/hosts")),
+            ("resolv.conf", _host_file("/etc/resolv.conf")),
+            ("hostname", f"{name}\n".encode()),
+        )
+    hosts = f"127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback {name}\n"
+    return (
+        ("hosts", hosts.encode()),
+        ("resolv.conf", _RESOLV_NONE.encode()),
+        ("hostname", f"{name}\n".encode()),
+    )
+
+
+def _host_file(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _write(path: str, text: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)

@@ -1,0 +1,109 @@
+"""At the supervisor's start: make the containers of the state database and what really runs agree.
+
+in the database and held by the launcher         taken back, running or just ended
+said to run, but the launcher does not have it   ended; how cannot be known; stragglers killed
+held by the launcher, not in the database        killed and let go: nobody could ever ask for it
+a directory or cgroup of no container            removed
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wherry_protocol.containers import ExitStatus
+from wherryd import journal
+from wherryd.containers.cgroup import kill_all, wait_empty
+from wherryd.containers.config import Config
+from wherryd.containers.container import Container
+from wherryd.containers.lifecycle import Phase
+from wherryd.containers.supervise import adopt
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
+
+if TYPE_CHECKING:
+    import trio
+
+    from wherryd.containers.services import Services
+    from wherryd.launcher.handle import Adopted
+    from wherryd.store import Store
+
+KILL_TIMEOUT = 5.0
+"""Seconds for the processes of containers that nobody can supervise any more."""
+
+
+async def recover(services: Services, store: Store, nursery: trio.Nursery) -> None:
+    """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
+    _load(services, store)
+    held = {entry.id: entry for entry in services.launcher.adopted}
+    for entry in held.values():
+        container = services.registry.get(entry.id)
+        if container is None or not container.alive:
+            await _let_go(services, entry)
+        else:
+            _settle_phase(container)
+            nursery.start_soon(adopt, container, services, entry)
+    for container in services.registry:
+        if container.alive and container.id not in held:
+            await _mark_lost(container, services)
+    _sweep(services)
+
+
+def _load(services: Services, store: Store) -> None:
+    for container_id, name, config, status in store.containers():
+        container = Container(
+            container_id=container_id,
+            name=name,
+            config=Config.from_json(config),
+            directory=services.settings.containers_dir / container_id,
+            created_at=status["created_at"],
+        )
+        container.restore(status)
+        services.registry.add(container)
+
+
+def _settle_phase(container: Container) -> None:
+    """Take a start whose end the old supervisor did not see for a run: if it fails, that is its exit."""
+    if container.phase is Phase.STARTING:
+        container.phase = Phase.RUNNING
+
+
+async def _let_go(services: Services, entry: Adopted) -> None:
+    journal.warning("the launcher held what no container asks for", id=entry.id, pid=entry.pid)
+    cgroup = services.cgroup_of(entry.id)
+    kill_all(cgroup)
+    await wait_empty(cgroup, KILL_TIMEOUT)
+    entry.close()
+    services.launcher.release(entry.id)
+
+
+async def _mark_lost(container: Container, services: Services) -> None:
+    cgroup = services.cgroup_of(container.id)
+    kill_all(cgroup)
+    if not await wait_empty(cgroup, KILL_TIMEOUT):
+        journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
+    started = container.phase is not Phase.STARTING
+    container.phase = Phase.EXITED if started else Phase.CREATED
+    if started:
+        container.exit = ExitStatus(
+            error="it was not running when the supervisor started: how it ended is unknown"
+        )
+        container.finished_at = container.finished_at or container.created_at
+        container.ended.set()
+    services.records.save(container)
+    journal.warning("container was lost", id=container.id, name=container.name)
+
+
+def _sweep(services: Services) -> None:
+    """Remove directories and cgroups of no container."""
+    for entry in os.scandir(services.settings.containers_dir):
+        if services.registry.get(entry.name) is None:
+            services.trash.take(services.settings.containers_dir / entry.name)
+    for entry in os.scandir(services.cgroup_root):
+        container = services.registry.get(entry.name)
+        if entry.is_dir() and (container is None or not container.alive):
+            try:
+                cgroups.cgroup_kill(entry.path)
+                cgroups.remove(entry.path)
+            except KernelError as error:
+                journal.error("cgroup not removed", cgroup=entry.path, error=error)

@@ -1,0 +1,35 @@
+"""What the parts of one supervisor that deal with containers share; made once in serve.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherryd.containers.records import Records
+    from wherryd.containers.registry import Registry
+    from wherryd.containers.trash import Trash
+    from wherryd.images.store import ImageStore
+    from wherryd.launcher.handle import Launcher
+    from wherryd.logs.pump import LogPump
+    from wherryd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The supervisor's parts. `cgroup_root` is the directory below which each container has its cgroup."""
+
+    settings: Settings
+    registry: Registry
+    records: Records
+    images: ImageStore
+    launcher: Launcher
+    pump: LogPump
+    trash: Trash
+    cgroup_root: Path
+
+    def cgroup_of(self, container_id: str) -> Path:
+        """Return the directory of a container's cgroup."""
+        return self.cgroup_root / container_id

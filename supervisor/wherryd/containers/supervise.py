@@ -1,0 +1,313 @@
+"""The one task that owns a container's run, from its start to the record of its end.
+
+    launch   directory → cgroup → log → plan → spawn → pump       undone in reverse when a step fails
+    watch    exit from the launcher → last process gone → pipes drained → OOM counters → cgroup removed
+    record   exit written to the state database → only then the launcher may forget it
+
+Nothing that a client does reaches this task: requests signal the container and wait for `container.ended`.
+When the supervisor shuts down the task is cancelled and the container goes on: the launcher holds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.containers import ExitStatus
+from wherry_protocol.errors import (
+    BadRequest,
+    CommandNotExecutable,
+    CommandNotFound,
+    InternalError,
+    KernelFailure,
+    NoSpace,
+    WherryError,
+)
+from wherryd import journal
+from wherryd.containers import files
+from wherryd.containers.cgroup import kill_all, wait_empty
+from wherryd.containers.container import Run
+from wherryd.containers.lifecycle import Event, Phase
+from wherryd.containers.plan import build_plan
+from wherryd.containers.removal import forget
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
+from wherryd.launcher.handle import SpawnFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wherryd.containers.attachment import Attachment
+    from wherryd.containers.container import Container
+    from wherryd.containers.services import Services
+    from wherryd.launcher.handle import Adopted, Spawned
+    from wherryd.launcher.plan import Plan
+    from wherryd.tasks import Outcome
+
+START_TIMEOUT = 60.0
+"""Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
+
+DRAIN_GRACE = 0.5
+"""Seconds that the pipes may stay open after the last process of the cgroup is gone: somebody outside holds
+them, and the end is reported within a second all the same."""
+
+EMPTY_GRACE = 0.05
+"""Seconds for the cgroup to empty by itself once the first process is gone: the kernel kills the rest."""
+
+EMPTY_TIMEOUT = 10.0
+"""Seconds to wait for killed processes; what is left then is stuck in the kernel (state D)."""
+
+
+async def supervise(
+    container: Container, services: Services, started: Outcome[None], attachment: Attachment | None
+) -> None:
+    """Start a container (phase STARTING) and own it to its end; `started` tells how the start went.
+
+    An `attachment` is opened as soon as the command executes.
+    """
+    try:
+        run = await _launch(container, services)
+    except WherryError as error:
+        container.move(Event.FAILED)
+        services.records.save(container)
+        started.fail(error)
+        return
+    except Exception as error:  # noqa: BLE001 - a defect in one start must not end the others
+        journal.defect("start failed", error, id=container.id)
+        container.move(Event.FAILED)
+        started.fail(InternalError(f"container {container.name}: start failed: {error!r}"))
+        return
+    container.run = run
+    container.started_at = time.time()
+    container.exit = None
+    container.move(Event.EXECUTING)
+    if attachment is not None:
+        attachment.open(container, run)
+    services.records.save(container)
+    journal.info("container started", id=container.id, name=container.name, pid=run.pid)
+    started.set(None)
+    await watch(container, services)
+
+
+async def adopt(container: Container, services: Services, held: Adopted) -> None:
+    """Go on with a container that the launcher held while there was no supervisor."""
+    container.log.prepare()
+    container.run = run = _attach(container, services, held, container.log.size())
+    container.exit = None
+    journal.info("container taken back", id=container.id, name=container.name, pid=run.pid)
+    await watch(container, services)
+
+
+async def watch(container: Container, services: Services) -> None:
+    """Wait for the end and record it."""
+    try:
+        status = await _end(container, services)
+    except Exception as error:  # noqa: BLE001 - a defect in one watch must not end the others
+        journal.defect("watching a container failed", error, id=container.id)
+        status = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
+    if container.run is not None:
+        container.run.close()
+        container.run = None
+    container.exit = status
+    container.finished_at = time.time()
+    container.move(Event.EXIT)
+    journal.info("container ended", id=container.id, name=container.name, **_told(status))
+    if container.log.finished:
+        _record(container, services)
+    else:
+        # A full disk: the launcher keeps the pipes until every byte is in the log.
+        services.records.save(container)
+        container.ended.set()
+        await container.log.wait_drained()
+        if container.phase is Phase.EXITED:
+            _record(container, services)
+        else:
+            services.launcher.release(container.id)
+
+
+def _record(container: Container, services: Services) -> None:
+    """Write the end down, or remove the container if that was asked for; then let go of the run."""
+    container.log.close()
+    release = partial(services.launcher.release, container.id)
+    if container.config.spec.auto_remove and not container.keep:
+        try:
+            forget(container, services)
+        except NoSpace as error:
+            journal.error("container not removed", id=container.id, error=error)
+        else:
+            release()
+            return
+    services.records.save(container, release)
+    container.ended.set()
+
+
+def _told(status: ExitStatus) -> dict[str, object]:
+    if status.signal is not None:
+        return {"signal": status.signal}
+    return {"code": "unknown" if status.code is None else status.code}
+
+
+async def _launch(container: Container, services: Services) -> Run:
+    with ExitStack() as undo:
+        files.prepare(container.directory, container.config)
+        cgroup = services.cgroup_of(container.id)
+        _make_cgroup(cgroup)
+        undo.callback(_discard_cgroup, cgroup)
+        plan = build_plan(
+            container_id=container.id,
+            config=container.config,
+            directory=container.directory,
+            cgroup=str(cgroup),
+            mountpoint=services.settings.mountpoint,
+        )
+        if journal.debugging():
+            journal.debug("plan", id=container.id, plan=plan.describe())
+        _open_log(container)
+        undo.callback(container.log.close)
+        offset = container.log.size()
+        spawned = await _spawn(container, services, plan)
+        undo.pop_all()
+    return _attach(container, services, spawned, offset)
+
+
+async def _spawn(container: Container, services: Services, plan: Plan) -> Spawned:
+    try:
+        with trio.fail_after(START_TIMEOUT):
+            return await services.launcher.spawn(plan)
+    except SpawnFailed as error:
+        raise _start_error(container, error) from error
+    except trio.TooSlowError as error:
+        raise KernelFailure(
+            f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
+            hint="does a volume lie on a file system that does not answer?",
+        ) from error
+
+
+def _start_error(container: Container, error: SpawnFailed) -> WherryError:
+    """Return the exception, and with it the exit code, that docker's users expect."""
+    reason = os.strerror(error.errno) if error.errno else "failed"
+    if error.step == "exec":
+        command = container.config.args[0]
+        if error.errno == errno.ENOENT:
+            where = "" if "/" in command else " in $PATH"
+            return CommandNotFound(
+                f"command {command!r} not found{where}", hint=error.hint, errno=error.errno, path=error.path
+            )
+        return CommandNotExecutable(
+            f"command {command!r} cannot be executed: {reason}",
+            hint=error.hint,
+            errno=error.errno,
+            path=error.path,
+        )
+    kind = _KINDS_BY_STEP.get(error.step, KernelFailure)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        kind = NoSpace
+    where = f" {error.path}" if error.path else ""
+    return kind(
+        f"container {container.name}: {error.step}: {error.op}{where}: {reason}",
+        hint=error.hint,
+        errno=error.errno,
+        path=error.path,
+    )
+
+
+_KINDS_BY_STEP: dict[str, type[WherryError]] = {"user": BadRequest, "cwd": BadRequest}
+"""Steps that fail for what was asked, not for what the kernel lacks."""
+
+
+def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
+    """Hand the output to the log's pump and return the rest as this run's."""
+    log = container.log
+    log.on_trouble = partial(_on_trouble, container)
+    log.on_notice = partial(_on_notice, container)
+    tty = None
+    if held.tty is not None:
+        tty = fcntl.fcntl(held.tty, fcntl.F_DUPFD_CLOEXEC, 3)
+        services.pump.attach(log, {1: held.tty}, tty=True)
+    else:
+        streams = {number: fd for number, fd in ((1, held.stdout), (2, held.stderr)) if fd is not None}
+        services.pump.attach(log, streams)
+    return Run(pid=held.pid, pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
+
+
+async def _end(container: Container, services: Services) -> ExitStatus:
+    """Wait for the end, of the first process and then of everything that it left."""
+    status = await services.launcher.wait_exit(container.id)
+    cgroup = services.cgroup_of(container.id)
+    if not await wait_empty(cgroup, EMPTY_GRACE):
+        kill_all(cgroup)
+        if not await wait_empty(cgroup, EMPTY_TIMEOUT):
+            journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
+    oom_killed = _oom_killed(cgroup)
+    _discard_cgroup(cgroup)
+    await _drain(container)
+    if status.signal is None and status.code is None:
+        return ExitStatus(oom_killed=oom_killed, error="nobody saw how it ended: the launcher was gone")
+    return ExitStatus(code=status.code, signal=status.signal, oom_killed=oom_killed)
+
+
+async def _drain(container: Container) -> None:
+    """Wait until the log has every byte; not for a pipe held open outside, nor for a full disk."""
+    log = container.log
+    if log.finished:
+        return
+    with trio.move_on_after(DRAIN_GRACE):
+        await log.wait_drained()
+        return
+    log.detach_stragglers()
+    with trio.move_on_after(DRAIN_GRACE):
+        await log.wait_drained()
+
+
+def _oom_killed(cgroup: Path) -> bool | None:
+    """Say whether the kernel's OOM killer struck in the cgroup; None where its counters are not here."""
+    try:
+        text = (cgroup / "memory.events").read_text()
+    except OSError:
+        return None
+    counters = dict(line.split() for line in text.splitlines())
+    return int(counters.get("oom_kill", "0")) > 0
+
+
+def _make_cgroup(cgroup: Path) -> None:
+    try:
+        cgroups.create(str(cgroup))
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise KernelFailure(str(error), errno=error.errno, path=str(cgroup)) from error
+
+
+def _discard_cgroup(cgroup: Path) -> None:
+    try:
+        cgroups.remove(str(cgroup))
+    except KernelError as error:
+        journal.error("cgroup not removed", cgroup=cgroup, error=error)
+
+
+def _open_log(container: Container) -> None:
+    try:
+        container.log.prepare()
+    except OSError as error:
+        kind = NoSpace if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT) else KernelFailure
+        raise kind(
+            f"log {container.directory / 'log'}: {error.strerror}", errno=error.errno, path=error.filename
+        ) from error
+
+
+def _on_trouble(container: Container, trouble: str | None) -> None:
+    container.log_trouble = trouble
+    if trouble is None:
+        journal.info("log is written again", id=container.id, name=container.name)
+    else:
+        journal.error("log cannot be written", id=container.id, name=container.name, trouble=trouble)
+
+
+def _on_notice(container: Container, notice: str) -> None:
+    journal.warning("log was changed by somebody", id=container.id, name=container.name, notice=notice)

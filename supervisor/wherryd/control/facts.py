@@ -1,0 +1,93 @@
+"""What the supervisor says of itself and its host: `version` and `info`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wherry_protocol import PROTOCOL_VERSION
+from wherry_protocol.system import Controller, SystemInfo, VersionInfo
+from wherryd import __version__
+
+if TYPE_CHECKING:
+    from wherryd.containers.manager import Manager
+    from wherryd.kernel.cgroups import Hierarchies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is found out once at the start. `warnings` are lines for a person."""
+
+    pid: int
+    started_at: float
+    hierarchies: Hierarchies
+    warnings: tuple[str, ...]
+
+
+def find_facts(hierarchies: Hierarchies) -> Facts:
+    """Look at the host."""
+    return Facts(
+        pid=os.getpid(),
+        started_at=time.time(),
+        hierarchies=hierarchies,
+        warnings=tuple(_warnings(hierarchies)),
+    )
+
+
+def version_info() -> VersionInfo:
+    """Return the answer to `version`."""
+    return VersionInfo(
+        version=__version__,
+        protocol=PROTOCOL_VERSION,
+        python=platform.python_version(),
+        kernel=os.uname().release,
+    )
+
+
+def system_info(facts: Facts, manager: Manager) -> SystemInfo:
+    """Return the answer to `info`."""
+    services = manager.services
+    found = facts.hierarchies
+    states = Counter(container.summary().state for container in services.registry)
+    v2 = tuple(
+        Controller(name=name, hierarchy="v2", mountpoint=found.v2 or "") for name in found.v2_controllers
+    )
+    v1 = tuple(Controller(name=name, hierarchy="v1", mountpoint=path) for name, path in found.v1.items())
+    return SystemInfo(
+        version=__version__,
+        pid=facts.pid,
+        launcher_pid=services.launcher.pid,
+        started_at=facts.started_at,
+        state_dir=str(services.settings.state_dir),
+        run_dir=str(services.settings.run_dir),
+        kernel=os.uname().release,
+        python=platform.python_version(),
+        cgroup_mode=found.mode,
+        cgroup_path=str(services.cgroup_root),
+        controllers=tuple(
+            Controller(name=name, hierarchy=hierarchy, mountpoint=path) for name, hierarchy, path in mounted
+        ),
+        containers={state: states.get(state, 0) for state in ("created", "running", "paused", "exited")},
+        images=len(services.images.list()),
+        warnings=facts.warnings,
+    )
+
+
+def _warnings(hierarchies: Hierarchies) -> list[str]:
+    warnings: list[str] = []
+    if "memory" not in hierarchies.v2_controllers:
+        warnings.append("cgroup v2 has no memory controller here: OOM kills are not told")
+    if not _has_capability_sys_resource():
+        warnings.append("no CAP_SYS_RESOURCE: hard limits of ulimits cannot be raised")
+    return warnings
+
+
+def _has_capability_sys_resource() -> bool:
+    cap_sys_resource = 24
+    with open("/proc/self/status", encoding="ascii") as status:
+        line = next(line for line in status if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> cap_sys_resource & 1)

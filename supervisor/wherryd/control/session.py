@@ -1,0 +1,213 @@
+"""One client's connection: frames in, verbs run, frames out.
+
+Owns the socket and every descriptor that arrives on it. Knows nothing of containers. A client that breaks the
+protocol is told why and hung up on; what it asked for before goes on or not as the verbs decide.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from wherry_protocol.call import Stream
+from wherry_protocol.connection import (
+    NEED_DATA,
+    Connection,
+    ConnectionClosed,
+    RemoteProtocolError,
+    RequestReceived,
+    RequestRefused,
+    Role,
+)
+from wherry_protocol.errors import BadRequest, InternalError, ProtocolError, WherryError
+from wherryd import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry_protocol.connection import Event
+    from wherry_protocol.value import Value
+    from wherryd.control.verbs import Verbs
+
+HELLO_TIMEOUT = 5.0
+"""Seconds for a client to say hello; later it is taken for gone."""
+
+MAX_IN_FLIGHT = 256
+"""Requests of one connection at once; more wait in the socket."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for the last words to a client that is being hung up on."""
+
+_READ = 1 << 16
+_ANCILLARY = socket.CMSG_SPACE(16 * 4)
+
+
+class Session:
+    """A connection being served. `run` is its task and closes it."""
+
+    def __init__(self, sock: trio.socket.SocketType, verbs: Verbs) -> None:
+        self._sock = sock
+        self._verbs = verbs
+        self._connection = Connection(Role.SERVER)
+        self._sending = trio.StrictFIFOLock()
+        self._room = trio.Semaphore(MAX_IN_FLIGHT)
+        self._streaming = False
+
+    async def run(self) -> None:
+        """Serve until the client hangs up or breaks the protocol."""
+        with self._sock:
+            try:
+                await self._serve()
+            except OSError as error:
+                journal.debug("a client's connection broke", error=error)
+            except RemoteProtocolError as error:
+                await self._hang_up(error)
+            finally:
+                _close(self._connection.take_unclaimed_fds())
+
+    async def _serve(self) -> None:
+        await self._send(self._connection.send_hello())
+        with trio.move_on_after(HELLO_TIMEOUT) as scope:
+            await self._receive()
+        if scope.cancelled_caught:
+            raise RemoteProtocolError(f"no hello within {HELLO_TIMEOUT:.0f} s")
+        failure: OSError | RemoteProtocolError | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                while await self._events(nursery):
+                    await self._receive()
+            except (OSError, RemoteProtocolError) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _receive(self) -> None:
+        data, ancillary, flags, _ = await self._sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        self._connection.receive_data(data, _descriptors(ancillary))
+        if flags & socket.MSG_CTRUNC:
+            raise RemoteProtocolError("more descriptors came along than are allowed")
+
+    async def _events(self, nursery: trio.Nursery) -> bool:
+        while (event := self._connection.next_event()) is not NEED_DATA:
+            if isinstance(event, ConnectionClosed):
+                return False
+            await self._handle(event, nursery)
+        return True
+
+    async def _handle(self, event: Event, nursery: trio.Nursery) -> None:
+        if isinstance(event, (RequestReceived, RequestRefused)):
+            # No request takes descriptors in this version.
+            _close(event.fds)
+        if isinstance(event, RequestRefused):
+            await self._send(self._connection.send_error(event.id, event.error))
+        elif isinstance(event, RequestReceived):
+            await self._room.acquire()
+            nursery.start_soon(self._answer, event, nursery)
+
+    async def _answer(self, request: RequestReceived, nursery: trio.Nursery) -> None:
+        try:
+            value = await self._perform(request, nursery)
+            data = self._connection.send_answer(request.id, value)
+        except WherryError as error:
+            data = self._connection.send_error(request.id, error)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            journal.debug("a client hung up", op=request.call.op, error=error)
+            nursery.cancel_scope.cancel()
+            return
+        except Exception as error:  # noqa: BLE001 - one request's defect must not end the connection
+            journal.defect("request failed", error, op=request.call.op)
+            data = self._connection.send_error(
+                request.id, InternalError(f"{request.call.op}: {error!r}", hint="see the supervisor's log")
+            )
+        finally:
+            self._room.release()
+        try:
+            await self._send(data)
+        except OSError:
+            nursery.cancel_scope.cancel()
+
+    async def _perform(self, request: RequestReceived, nursery: trio.Nursery) -> Any:
+        call = request.call
+        if self._streaming:
+            raise BadRequest(f"{call.op}: a stream has this connection", hint="open another one")
+        if not isinstance(call, Stream):
+            return await self._verbs.answer(call)
+        if self._connection.in_flight > 1:
+            raise BadRequest(f"{call.op}: a stream needs a connection without other requests")
+        self._streaming = True
+        try:
+            return await self._verbs.stream(call, Emitter(self, request.id, nursery))
+        finally:
+            self._streaming = False
+
+    async def emit(self, identity: int, event: Value, fds: Sequence[int]) -> None:
+        """Send a stream's event; waits while the client does not read."""
+        await self._send(self._connection.send_event(identity, event, fds=len(fds)), fds)
+
+    async def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        async with self._sending:
+            if fds:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+                sent = await self._sock.sendmsg([data], rights)
+            else:
+                sent = await self._sock.send(data)
+            if sent < len(data):
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[await self._sock.send(rest) :]
+
+    async def _hang_up(self, error: ProtocolError) -> None:
+        journal.warning("a client broke the protocol", error=error)
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            try:
+                await self._send(self._connection.send_error(None, error))
+            except OSError as gone:
+                journal.debug("the client was gone", error=gone)
+
+
+class Emitter:
+    """A stream's way to its client."""
+
+    def __init__(self, session: Session, identity: int, nursery: trio.Nursery) -> None:
+        self._session = session
+        self._identity = identity
+        self._nursery = nursery
+        self._pending = False
+
+    async def send(self, event: Value, fds: Sequence[int] = ()) -> None:
+        """Send an event; the descriptors are copied, not taken."""
+        await self._session.emit(self._identity, event, fds)
+
+    def soon(self, event: Value) -> None:
+        """Send an event from sync code; it is dropped while the one before is still on its way."""
+        if not self._pending:
+            self._pending = True
+            self._nursery.start_soon(self._send_pending, event)
+
+    async def _send_pending(self, event: Value) -> None:
+        try:
+            await self.send(event)
+        except OSError as error:
+            journal.debug("a client hung up", error=error)
+        finally:
+            self._pending = False
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received = array.array("i")
+            received.frombytes(data[: len(data) - len(data) % received.itemsize])
+            fds.extend(received)
+    return fds
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,182 @@
+"""The root task: builds the parts, nests their nurseries, and takes them down in the reverse order.
+
+    services     state writer, trash, launcher connection, log pump
+      ⊃ containers   one task a running container, and every change that a request asked for
+          ⊃ front        the listener and the clients' sessions
+
+SIGTERM or SIGINT closes the front first; then, if so configured, the containers are stopped; the tasks that
+watch them are cancelled, which leaves the containers themselves with the launcher.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.errors import KernelFailure, WherryError
+from wherryd import journal
+from wherryd.containers.manager import Manager
+from wherryd.containers.records import Records
+from wherryd.containers.recovery import recover
+from wherryd.containers.registry import Registry
+from wherryd.containers.services import Services
+from wherryd.containers.trash import Trash
+from wherryd.control import listener
+from wherryd.control.facts import find_facts
+from wherryd.control.verbs import Verbs
+from wherryd.images.store import ImageStore
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.process import set_title
+from wherryd.launcher.handle import open_launcher
+from wherryd.logs.pump import LogPump
+from wherryd.notify import sd_notify
+from wherryd.store import Store
+from wherryd.tasks import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherryd.kernel.cgroups import Hierarchies
+    from wherryd.launcher.handle import Launcher
+    from wherryd.settings import Settings
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds between forced switches of threads: the log pump must not wait out a busy event loop's 5 ms."""
+
+STOP_TIMEOUT = 60.0
+"""Seconds that --stop-containers may take, all in parallel."""
+
+CHANGES_TIMEOUT = 2.0
+"""Seconds for changes under way at the shutdown (a start, a removal) to come to their end."""
+
+
+def run(settings: Settings, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; calls `ready` once requests are answered. Raises WherryError."""
+    set_title("wherryd: supervisor")
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        trio.run(serve, settings, ready)
+    except BaseExceptionGroup as group:
+        # One failure of ours in nested nurseries is still that one failure.
+        error = _only(group)
+        if isinstance(error, WherryError):
+            raise error from None
+        raise
+
+
+def _only(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
+        group = group.exceptions[0]
+    return group
+
+
+async def serve(settings: Settings, ready: Callable[[], None]) -> None:
+    """Build, serve, take down."""
+    hierarchies = cgroups.find_hierarchies()
+    cgroup_root = Path(hierarchies.v2 or "/sys/fs/cgroup") / settings.instance
+    with ExitStack() as stack:
+        store = Store.open(settings.database)
+        stack.callback(store.close)
+        images = ImageStore(settings.images_dir, store.connection)
+        images.recover()
+        _make_cgroup_root(cgroup_root)
+        stack.callback(_remove_cgroup_root, cgroup_root)
+        pump = LogPump()
+        pump.start()
+        stack.callback(pump.close)
+        async with open_launcher(settings.run_dir) as launcher, trio.open_nursery() as background:
+            services = _services(settings, store, images, launcher, pump, cgroup_root)
+            background.start_soon(guarded, "state writer", services.records.run)
+            background.start_soon(guarded, "trash", services.trash.run)
+            await _serve_containers(services, store, hierarchies, ready)
+            background.cancel_scope.cancel()
+    journal.info("supervisor ended")
+
+
+def _services(
+    settings: Settings,
+    store: Store,
+    images: ImageStore,
+    launcher: Launcher,
+    pump: LogPump,
+    cgroup_root: Path,
+) -> Services:
+    return Services(
+        settings=settings,
+        registry=Registry(),
+        records=Records(store),
+        images=images,
+        launcher=launcher,
+        pump=pump,
+        trash=Trash(settings.trash_dir),
+        cgroup_root=cgroup_root,
+    )
+
+
+async def _serve_containers(
+    services: Services, store: Store, hierarchies: Hierarchies, ready: Callable[[], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        manager = Manager(services, nursery)
+        await recover(services, store, nursery)
+        await _serve_clients(services, Verbs(manager, find_facts(hierarchies)), ready)
+        sd_notify("STOPPING=1")
+        if services.settings.stop_containers:
+            await manager.stop_all(STOP_TIMEOUT)
+        with trio.move_on_after(CHANGES_TIMEOUT):
+            await manager.wait_idle()
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_clients(services: Services, verbs: Verbs, ready: Callable[[], None]) -> None:
+    path = services.settings.control_socket
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        listener.bind(path) as listening,
+    ):
+        async with trio.open_nursery() as front:
+            front.start_soon(partial(listener.serve, listening, verbs, front))
+            _settle_memory()
+            journal.info("supervisor ready", pid=os.getpid(), socket=path, containers=len(services.registry))
+            sd_notify("READY=1")
+            ready()
+            async for number in signals:
+                journal.info("supervisor stopping", signal=signal.Signals(number).name)
+                break
+            path.unlink(missing_ok=True)
+            front.cancel_scope.cancel()
+
+
+def _settle_memory() -> None:
+    """What was made until now stays for ever: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    # Most of what requests make is freed by its reference count; fewer collections, same memory.
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _make_cgroup_root(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise KernelFailure(
+            f"cgroup {path} cannot be made: {error.strerror}", errno=error.errno, path=str(path)
+        ) from error
+
+
+def _remove_cgroup_root(path: Path) -> None:
+    """Leave nothing behind; containers that go on keep their cgroups, and so the root."""
+    if not any(entry.is_dir() for entry in os.scandir(path)):
+        try:
+            cgroups.remove(str(path))
+        except KernelError as error:
+            journal.warning("cgroup not removed", cgroup=path, error=error)

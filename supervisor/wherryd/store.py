@@ -1,0 +1,163 @@
+"""The state database: one sqlite file, written from the trio thread only.
+
+Owns the schema, its version, and the containers table; the image store keeps its tables in the same
+file. A row has what was decided once (`config`) and what changes (`status`), both JSON, so that
+`sqlite3 state.db` shows a person what is there.
+
+WAL with synchronous=NORMAL: a commit costs no fsync, a killed process loses nothing, and a power cut can
+lose the last commits but never the database. Checkpoints, which do fsync, run in a worker thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any, Self
+
+import trio
+
+from wherry_protocol.errors import NoSpace, WherryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+CHECKPOINT_AFTER = 1000
+"""Commits between checkpoints: the WAL stays at a few MiB."""
+
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
+
+class StoreError(WherryError):
+    """The state database cannot be used."""
+
+    code = "internal"
+
+
+class Store:
+    """The open database. Every method is one commit."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._commits = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or create the database at `path`.
+
+        Raises StoreError when it is damaged or from a newer version, NoSpace when it cannot be written.
+        """
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA cache_size=-512")
+            _migrate(connection, path)
+        except sqlite3.OperationalError as error:
+            raise NoSpace(
+                f"state database {path}: {error}", hint="is the disk full or read-only?", path=str(path)
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"state database {path} is damaged: {error}",
+                hint="move it aside to start with an empty one; images and logs stay on disk",
+                path=str(path),
+            ) from error
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.connection.close()
+
+    def meta(self, key: str) -> str | None:
+        """Return a fact kept under `key`, or None."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a fact under `key`."""
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def add_container(
+        self, *, container_id: str, name: str, config: dict[str, Any], status: dict[str, Any]
+    ) -> None:
+        """Write a new container."""
+        self._write(
+            "INSERT INTO containers (id, name, config, status) VALUES (?, ?, ?, ?)",
+            (container_id, name, json.dumps(config), json.dumps(status)),
+        )
+
+    def set_status(self, container_id: str, status: dict[str, Any]) -> None:
+        """Write what changed of a container."""
+        self._write("UPDATE containers SET status = ? WHERE id = ?", (json.dumps(status), container_id))
+
+    def set_name(self, container_id: str, name: str) -> None:
+        """Write a container's new name."""
+        self._write("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+
+    def remove_container(self, container_id: str) -> None:
+        """Forget a container."""
+        self._write("DELETE FROM containers WHERE id = ?", (container_id,))
+
+    def containers(self) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+        """Yield (id, name, config, status) of every container."""
+        rows = self.connection.execute("SELECT id, name, config, status FROM containers ORDER BY rowid")
+        for container_id, name, config, status in rows.fetchall():
+            yield container_id, name, json.loads(config), json.loads(status)
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether enough has been written for a checkpoint."""
+        return self._commits >= CHECKPOINT_AFTER
+
+    async def checkpoint(self) -> None:
+        """Move the WAL into the database, off the event loop."""
+        self._commits = 0
+        await trio.to_thread.run_sync(_checkpoint, self.path)
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._commits += 1
+        try:
+            self.connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _FULL:
+                raise NoSpace(
+                    f"state database {self.path}: {error}",
+                    hint="free some space and try again",
+                    path=str(self.path),
+                ) from error
+            raise
+
+
+def _checkpoint(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    finally:
+        connection.close()
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"state database {path} has version {version}, this wherryd knows up to {SCHEMA_VERSION}",
+            hint="run the newer wherryd, or move the file aside",
+            path=str(path),
+        )
+    connection.executescript(
+        f"""
+        BEGIN IMMEDIATE;
+        CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS containers (
+            id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL, status TEXT NOT NULL
+        );
+        PRAGMA user_version = {SCHEMA_VERSION};
+        COMMIT;
+        """
+    )

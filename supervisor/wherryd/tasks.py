@@ -1,0 +1,68 @@
+"""Work that outlives the request that asked for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+
+from wherryd import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """A result that one task gives once and any number of others wait for."""
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._value: T | None = None
+        self._error: Exception | None = None
+
+    def set(self, value: T) -> None:
+        """Give the result."""
+        self._value = value
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        """Give an exception instead."""
+        self._error = error
+        self._done.set()
+
+    async def wait(self) -> T:
+        """Wait for the result; raises the exception if one was given."""
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value] # T may be None itself
+
+
+async def detached(nursery: trio.Nursery, function: Callable[[], Awaitable[T]]) -> T:
+    """Run `function` in `nursery` and wait for it; when the waiter is cancelled, the function goes on."""
+    outcome: Outcome[T] = Outcome()
+    nursery.start_soon(_run, function, outcome)
+    return await outcome.wait()
+
+
+async def _run(function: Callable[[], Awaitable[T]], outcome: Outcome[T]) -> None:
+    try:
+        value = await function()
+    except Exception as error:  # noqa: BLE001 - handed to the waiter, whatever it is
+        outcome.fail(error)
+    else:
+        outcome.set(value)
+
+
+async def guarded(name: str, function: Callable[[], Awaitable[None]]) -> None:
+    """Run a background service; a defect in it is told, and it is started again after a second."""
+    while True:
+        try:
+            await function()
+        except Exception as error:  # noqa: BLE001 - the services that remain must go on
+            journal.defect("service failed, restarting it", error, service=name)
+            await trio.sleep(1)
+        else:
+            return
