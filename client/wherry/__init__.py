@@ -1,0 +1,90 @@
+"""wherry: run and look after containers on this machine.
+
+    from wherry import Client, RunSpec
+
+    with Client() as client:
+        result = client.run(RunSpec(image="host", command=("echo", "hi"), auto_remove=True)).check()
+
+Owns the names that users import, and loads what stands behind one when it is first asked for: a
+script that needs the plain client never pays for anyio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from wherry_protocol import SOFTWARE_VERSION as __version__  # noqa: N811 - the name that scripts expect
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wherry.async_client import AsyncClient
+    from wherry.async_event_stream import AsyncEventStream
+    from wherry.client import Client
+    from wherry.errors import (
+        BadRequest,
+        Busy,
+        CommandNotExecutable,
+        CommandNotFound,
+        Conflict,
+        ConnectionFailed,
+        ContainerFailed,
+        ImageError,
+        InternalError,
+        KernelFailure,
+        NoSpace,
+        NotFound,
+        ProtocolError,
+        UnknownOperation,
+        Unsupported,
+        WherryError,
+    )
+    from wherry.event_stream import EventStream
+    from wherry.result import Result
+    from wherry_protocol.containers import (
+        ContainerDetails,
+        ContainerSummary,
+        Created,
+        ExitStatus,
+        Output,
+        RunSpec,
+        Started,
+        Tmpfs,
+        Ulimit,
+        Volume,
+    )
+    from wherry_protocol.images import ImageSummary
+    from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
+
+__all__ = [
+    "AsyncClient", "AsyncEventStream", "BadRequest", "Busy", "Client", "CommandNotExecutable",
+    "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
+    "ContainerSummary", "Created", "EventStream", "ExitStatus", "ImageError", "ImageSummary",
+    "InternalError", "KernelFailure", "NoSpace", "NotFound", "Output", "Pong", "Progress",
+    "ProtocolError", "Result", "RunSpec", "Started", "SystemInfo", "Tmpfs", "Ulimit",
+    "UnknownOperation", "Unsupported", "VersionInfo", "Volume", "WherryError", "__version__",
+]  # fmt: skip
+
+_HOMES = {
+    "wherry.async_client": "AsyncClient",
+    "wherry.async_event_stream": "AsyncEventStream",
+    "wherry.client": "Client",
+    "wherry.event_stream": "EventStream",
+    "wherry.result": "Result",
+    "wherry_protocol.containers": (
+        "ContainerDetails ContainerSummary Created ExitStatus Output RunSpec Started Tmpfs Ulimit Volume"
+    ),
+    "wherry_protocol.images": "ImageSummary",
+    "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
+    "wherry.errors": (
+        "BadRequest Busy CommandNotExecutable CommandNotFound Conflict ConnectionFailed ContainerFailed "
+        "ImageError InternalError KernelFailure NoSpace NotFound ProtocolError UnknownOperation "
+        "Unsupported WherryError"
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names.split():
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'wherry' has no attribute {name!r}")

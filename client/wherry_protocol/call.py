@@ -18,7 +18,7 @@ class Call(Value, Generic[R]):
     @classmethod
     def answer_from_wire(cls, raw: Any) -> R:
         """Return the checked answer; a field that we do not know is skipped. Raises FieldError."""
-        from wherry_protocol.convert import converter  # noqa: PLC0415 - needed where answers arrive only
+        from wherry_protocol.convert import converter  # needed where answers arrive only
 
         return cast("R", converter(cls.answer)(raw, f"answer to {cls.op}", False))
 

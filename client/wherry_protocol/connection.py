@@ -169,7 +169,7 @@ class Connection:
         return hello
 
     def _request(self, frame: dict[Any, Any]) -> RequestReceived | RequestRefused:
-        from wherry_protocol.operations import call_from_frame  # noqa: PLC0415 - a client never needs it
+        from wherry_protocol.operations import call_from_frame  # a client never needs it
 
         identity, fds = _identity(frame), self._claim(frame)
         if identity in self._in_flight:

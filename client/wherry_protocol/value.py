@@ -98,7 +98,7 @@ class Value:
     def _convert(cls, items: dict[Any, Any], prefix: str, strict: bool) -> dict[str, Any]:
         converters = cls._converters
         if converters is None:
-            from wherry_protocol.convert import converters_of  # noqa: PLC0415 - it needs this module
+            from wherry_protocol.convert import converters_of  # it needs this module
 
             converters = cls._converters = converters_of(cls, cls._defaults)
         fields = dict(cls._defaults)

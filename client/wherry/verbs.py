@@ -1,0 +1,240 @@
+"""Every verb of the plain client, made from async_verbs.py by tests/client/generate_verbs.py.
+
+Owns the way from a method's arguments to a request. Must never do IO itself.
+"""
+
+from __future__ import annotations
+
+from wherry.result import Collector
+from wherry.spec import absolute, absolute_path
+from wherry_protocol import containers, images, system
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from wherry.event_stream import EventStream
+    from wherry.result import Result
+    from wherry_protocol.call import Call, R, Stream
+    from wherry_protocol.containers import (
+        ContainerDetails,
+        ContainerSummary,
+        Created,
+        ExitStatus,
+        Output,
+        RunSpec,
+        Started,
+    )
+    from wherry_protocol.images import ImageSummary
+    from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
+
+
+class Verbs:
+    """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
+
+    Every method raises wherry.errors.WherryError's subclasses: ConnectionFailed when the supervisor
+    cannot be reached, NotFound when no container answers to a reference, Conflict when a container's
+    state or a name does not allow the request, BadRequest when an argument cannot be.
+    """
+
+    def call(self, call: Call[R]) -> R:
+        """Send any request and return its answer."""
+        raise NotImplementedError
+
+    def stream(self, call: Stream[R]) -> EventStream[Any, R]:
+        """Send any streaming request; its events come from the result."""
+        raise NotImplementedError
+
+    def ping(self) -> Pong:
+        """Ask whether the supervisor answers."""
+        return self.call(system.Ping())
+
+    def version(self) -> VersionInfo:
+        """Return the supervisor's versions."""
+        return self.call(system.Version())
+
+    def info(self) -> SystemInfo:
+        """Return the supervisor's directories, host facts and counts."""
+        return self.call(system.Info())
+
+    def create(self, spec: RunSpec) -> Created:
+        """Make a container without starting it. Raises Conflict if the name is taken, ImageError."""
+        return self.call(containers.Create(spec=absolute(spec)))
+
+    def run(
+        self,
+        spec: RunSpec,
+        *,
+        input: bytes | None = None,  # noqa: A002 - as subprocess.run calls it
+        on_output: Callable[[Output], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Result:
+        r"""Run a container to its end and return its exit and everything it printed.
+
+        `input` is fed to standard input, which then ends. `on_output` sees every piece of output as
+        it comes, `on_progress` how far an image's extraction is. If one of them raises, or the
+        program ends, the container runs on.
+
+        Raises CommandNotFound, CommandNotExecutable, ImageError, Conflict, KernelFailure: then
+        nothing is left of the container. A command that fails is no exception: see Result.check().
+
+        Example:
+            result = client.run(RunSpec(image="host", command=("echo", "hi"), auto_remove=True))
+            assert (result.exit_code, result.stdout) == (0, b"hi\n")
+
+        """
+        if input is not None:
+            spec = spec.replace(stdin=True)
+        collector = Collector(on_output, on_progress)
+        with self.run_stream(spec) as stream:
+            status = stream.drain(collector, input)
+        return collector.result(status)
+
+    def run_detached(self, spec: RunSpec) -> Created:
+        """Start a container and return as soon as its command is executing. Raises as run() does."""
+        return self.call(containers.Run(spec=absolute(spec)))
+
+    def run_stream(self, spec: RunSpec) -> EventStream[Progress | Started | Output, ExitStatus]:
+        """Run a container and iterate over what happens; `answer` is its exit.
+
+        With stdin or tty a descriptor rides along with Started: see `take_fd`.
+        """
+        return self.stream(containers.RunAttached(spec=absolute(spec)))
+
+    def start_stream(self, ref: str) -> EventStream[Started | Output, ExitStatus]:
+        """Start a created or exited container and iterate over what happens; `answer` is its exit."""
+        return self.stream(containers.StartAttached(ref=ref))
+
+    def dry_run(self, spec: RunSpec) -> str:
+        """Return, as text, the plan that run() would apply; nothing is made."""
+        return self.call(containers.DryRun(spec=absolute(spec)))
+
+    def start(self, ref: str) -> None:
+        """Start a created or exited container; returns when its command is executing."""
+        self.call(containers.Start(ref=ref))
+
+    def stop(self, ref: str, timeout: float | None = None) -> ExitStatus:
+        """Send the stop signal, after `timeout` seconds (None: the container's own) SIGKILL; return the exit.
+
+        Of a container that has ended it is the exit it had.
+        """
+        return self.call(containers.Stop(ref=ref, timeout=timeout))
+
+    def kill(self, ref: str, signal: str | int = "KILL") -> None:
+        """Send a signal, by name or number, to the container's first process."""
+        self.call(containers.Kill(ref=ref, signal=str(int(signal)) if isinstance(signal, int) else signal))
+
+    def restart(self, ref: str, timeout: float | None = None) -> None:
+        """Stop the container as stop() does, if it runs, and start it again."""
+        self.call(containers.Restart(ref=ref, timeout=timeout))
+
+    def pause(self, ref: str) -> None:
+        """Freeze every process of the container."""
+        self.call(containers.Pause(ref=ref))
+
+    def unpause(self, ref: str) -> None:
+        """Let a paused container go on."""
+        self.call(containers.Unpause(ref=ref))
+
+    def wait(self, ref: str) -> ExitStatus:
+        """Return the exit once the container has ended; at once if it has."""
+        return self.call(containers.Wait(ref=ref))
+
+    def remove(self, ref: str, *, force: bool = False) -> None:
+        """Remove an ended container; with `force` a running one is killed first."""
+        self.call(containers.Remove(ref=ref, force=force))
+
+    def rename(self, ref: str, name: str) -> None:
+        """Give a container another name."""
+        self.call(containers.Rename(ref=ref, name=name))
+
+    def inspect(self, ref: str) -> ContainerDetails:
+        """Return everything about one container."""
+        return self.call(containers.Inspect(ref=ref))
+
+    def list(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as the command line calls it
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> tuple[ContainerSummary, ...]:
+        """Return containers, newest first: running and paused ones, with `all` every one.
+
+        Filters are ("name", part), ("id", prefix), ("status", state), ("label", "key" or "key=value"),
+        ("exited", code), ("ancestor", image). Same key twice: either; different keys: both.
+        """
+        return self.call(containers.List(all=all, filters=tuple(filters)))
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        streams: tuple[int, ...] = (1, 2),
+    ) -> bytes:
+        """Return what the container printed so far: arguments as of log_stream()."""
+        stream = self.log_stream(ref, tail=tail, since=since, until=until, streams=streams)
+        with stream as outputs:
+            return b"".join([output.data for output in outputs])
+
+    def log_stream(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        streams: tuple[int, ...] = (1, 2),
+    ) -> EventStream[Output, None]:
+        """Iterate over what the container printed, with `follow` until it ends.
+
+        `tail` is a number of lines from the end; `since` and `until` are seconds since the epoch;
+        `streams` are 1 (stdout, or the terminal) and 2 (stderr).
+        """
+        return self.stream(
+            containers.Logs(ref=ref, follow=follow, tail=tail, since=since, until=until, streams=streams)
+        )
+
+    def close_stdin(self, ref: str) -> None:
+        """Give the container end of file on its standard input pipe."""
+        self.call(containers.CloseStdin(ref=ref))
+
+    def images(self) -> tuple[ImageSummary, ...]:
+        """Return the images in the store, newest first."""
+        return self.call(images.Images())
+
+    def remove_image(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
+        """Remove a name, and with the last name the image; return what was done, a line each.
+
+        Raises Conflict if a container uses it, unless `force` (then only the name goes).
+        """
+        return self.call(images.RemoveImage(ref=ref, force=force))
+
+    def import_image(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ImageSummary:
+        """Put an archive into the store, under `name` (None: the file's, without its suffixes).
+
+        Raises ImageError for a broken or refused archive, NoSpace.
+        """
+        with self.import_stream(path, name) as stream:
+            return stream.drain(on_progress or _ignore)
+
+    def import_stream(
+        self, path: str | os.PathLike[str], name: str | None = None
+    ) -> EventStream[Progress, ImageSummary]:
+        """Put an archive into the store and iterate over its progress; `answer` is the image."""
+        return self.stream(images.ImportImage(path=absolute_path(path), name=name))
+
+
+def _ignore(_event: object) -> None:
+    """Nobody wants to know."""

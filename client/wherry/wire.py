@@ -1,0 +1,131 @@
+"""One control connection over a plain blocking socket.
+
+Owns the socket and turns its failures into ConnectionFailed. Must never know a verb.
+
+`_socket` is the C half of `socket`: the Python half adds 8 ms to a command's start (enumerations,
+selectors) and nothing that is needed here.
+"""
+
+from __future__ import annotations
+
+import _socket as socket
+import errno
+from struct import unpack
+
+from wherry.session import READ_SIZE, Session
+from wherry_protocol.connection import MAX_FDS
+from wherry_protocol.errors import ConnectionFailed
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wherry_protocol.call import Call, R
+    from wherry_protocol.connection import EventReceived
+
+_FD_SIZE = 4
+_ANCILLARY = socket.CMSG_SPACE(MAX_FDS * _FD_SIZE)
+
+
+class NoSupervisor(ConnectionFailed):
+    """Nothing listens at the socket's path; starting a supervisor may help."""
+
+
+class Wire:
+    """A connection that one caller uses at a time."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self._path = path
+        self._session = Session()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise connect_error(error, path) from error
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another call may follow: the last one is done and the supervisor still listens."""
+        if not self._session.reusable:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @property
+    def done(self) -> bool:
+        """Whether the call in progress has its answer."""
+        return self._session.done
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for poll."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def call(self, call: Call[R]) -> R:
+        """Send a request and return its answer. Raises what the supervisor answers, or ConnectionFailed."""
+        self.begin(call)
+        while not self.done:
+            self.receive()
+        answer: R = self.result()
+        return answer
+
+    def begin(self, call: Call[Any]) -> None:
+        """Send a request."""
+        data = self._session.begin(call)
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the supervisor hung up: the next read says why
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def receive(self) -> list[EventReceived]:
+        """Wait for bytes and return the stream's events in them."""
+        try:
+            data, fds = self._read()
+        except ConnectionResetError:
+            data, fds = b"", []
+        except OSError as error:
+            raise self._broken(error) from error
+        return self._session.receive(data, fds)
+
+    def result(self) -> Any:
+        """Return the answer of the call that is done, or raise its error."""
+        return self._session.result()
+
+    def _read(self) -> tuple[bytes, list[int]]:
+        data, ancillary, _flags, _address = self._socket.recvmsg(
+            READ_SIZE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC
+        )
+        fds: list[int] = []
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.extend(unpack(f"={len(payload) // _FD_SIZE}i", payload))
+        return data, fds
+
+    def _broken(self, error: OSError) -> ConnectionFailed:
+        self._session.broken = True
+        if isinstance(error, TimeoutError):
+            return ConnectionFailed(f"supervisor at {self._path}: no answer within the client's timeout")
+        return ConnectionFailed(f"supervisor at {self._path}: {error.strerror or error}", errno=error.errno)
+
+
+def connect_error(error: OSError, path: str) -> ConnectionFailed:
+    """Return what a failed connect means."""
+    if error.errno in {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}:
+        return NoSupervisor(
+            f"no supervisor answers at {path}", hint="start one with 'wherryd'", errno=error.errno, path=path
+        )
+    hint = "run this as root, or join the group that owns it" if error.errno == errno.EACCES else None
+    reason = error.strerror or str(error)
+    return ConnectionFailed(f"supervisor at {path}: {reason}", hint=hint, errno=error.errno, path=path)
