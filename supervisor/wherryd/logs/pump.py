@@ -1,0 +1,245 @@
+"""The thread that moves what containers print from their pipes and terminals into their logs.
+
+Owns every pipe read end and pty master from `attach` to its end. One thread, because writing to a file
+can block for seconds when the disk is slow, and the supervisor's own loop must never wait for that.
+It sleeps in its own epoll and has no timer, unless a log is in trouble.
+
+Never drops a byte: what cannot be written stays in the pipe, whose writer then waits. Never takes a
+byte into memory. When this process is killed, what it had not moved is still in the pipes, for a
+successor that got duplicates of them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from errno import EDQUOT, EFBIG, ENOSPC, EROFS
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherryd.logs.source import Pipe, Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wherryd.logs.log import Log
+    from wherryd.logs.source import Source
+
+THREAD_NAME = "wherryd: logs"
+RETRY = 0.25
+"""Seconds between two tries to write a log that is in trouble."""
+CLOSE_PATIENCE = 2.0
+"""Seconds that `close` waits for a write that hangs in the kernel."""
+
+_HINTS = {
+    ENOSPC: "free some space on its disk",
+    EDQUOT: "raise the quota or remove files",
+    EROFS: "mount its file system writable",
+    EFBIG: "raise the file size limit of the supervisor",
+}
+
+
+class LogPump:
+    """Moves bytes from attached streams to logs. Its methods are for the trio thread."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._commands: deque[Callable[[], None]] = deque()
+        self._sources: dict[int, Source] = {}
+        self._stuck: set[Source] = set()
+        self._retry_at = 0.0
+        self._stopping = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; to be called inside the trio run that is to be told of changes."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and close every descriptor; unread bytes stay in the pipes."""
+        self._stopping = True
+        if self._thread.ident is not None:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join(CLOSE_PATIENCE)
+        if self._thread.is_alive():
+            # Stuck in the kernel under a hung disk: closing under its hands could hit a reused number.
+            return
+        for source in list(self._sources.values()):
+            self._forget(source)
+        self._epoll.close()
+        os.close(self._wake)
+
+    def attach(
+        self,
+        log: Log,
+        streams: Mapping[int, int],
+        *,
+        tty: bool = False,
+        staging: tuple[int, int] | None = None,
+    ) -> None:
+        """Move what comes from `streams` (1 or 2 -> descriptor) into `log` until each ends.
+
+        The descriptors are the pump's from now on, also when this fails with OSError.
+        With `tty` the descriptor is a pty's master, and `staging` a pipe (read end, write end) that its
+        bytes pass through; None makes one, whose content dies with this process.
+        """
+        made: list[Source] = []
+        for number, fd in streams.items():
+            source = Terminal(log, number, fd, staging or os.pipe()) if tty else Pipe(log, number, fd)
+            self._sources[fd] = source
+            made.append(source)
+        log.pump = self
+        log.sources.update(made)
+        # The thread may see an event of the first before the second is watched.
+        try:
+            for source in made:
+                self._watch(source)
+        except OSError:
+            self.drop(log)
+            raise
+
+    def give_up(self, log: Log) -> None:
+        """Make what the log's streams hold now the last of them."""
+        self._command(partial(self._give_up, log))
+
+    def drop(self, log: Log) -> None:
+        """Close the log's streams and files as they are."""
+        self._command(partial(self._drop, log))
+
+    def _command(self, command: Callable[[], None]) -> None:
+        self._commands.append(command)
+        os.eventfd_write(self._wake, 1)
+
+    def _watch(self, source: Source) -> None:
+        source.watched = True
+        try:
+            self._epoll.register(source.fd, select.EPOLLIN)
+        except OSError:
+            source.watched = False
+            raise
+
+    # From here on: the thread.
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(THREAD_NAME, encoding="ascii")
+        try:
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - a dead pump would stop every container silently
+            self._tell(partial(_fail, error))
+
+    def _turn(self) -> None:
+        events = self._epoll.poll(self._patience())
+        for fd, event in events:
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+            elif fd in self._sources:
+                self._sources[fd].look(event)
+                self._serve(self._sources[fd])
+        # Only now: what is closed here may still stand in `events`.
+        self._obey()
+        if self._stuck and time.monotonic() >= self._retry_at:
+            self._retry_at = time.monotonic() + RETRY
+            for source in list(self._stuck):
+                self._serve(source)
+
+    def _patience(self) -> float:
+        return max(self._retry_at - time.monotonic(), 0.0) if self._stuck else -1
+
+    def _obey(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+
+    def _serve(self, source: Source) -> None:
+        try:
+            moved = source.move(source.log.segment)
+        except OSError as error:
+            self._stick(source, error)
+            return
+        if source in self._stuck:
+            self._unstick(source)
+        if source.ended:
+            self._end(source)
+        if moved or source.ended:
+            self._changed(source.log)
+
+    def _stick(self, source: Source, error: OSError) -> None:
+        """Leave the source's bytes where they are, until a retry can write them."""
+        if source in self._stuck:
+            return
+        # Not modify(fd, 0): epoll reports EPOLLHUP whether asked or not.
+        self._unwatch(source)
+        if not self._stuck:
+            self._retry_at = time.monotonic() + RETRY
+        self._stuck.add(source)
+        self._trouble(source.log, _describe(source.log, error))
+
+    def _unstick(self, source: Source) -> None:
+        self._stuck.discard(source)
+        self._watch(source)
+        if not any(other.log is source.log for other in self._stuck):
+            self._trouble(source.log, None)
+
+    def _trouble(self, log: Log, trouble: str | None) -> None:
+        self._tell(partial(log.tell_trouble, trouble))
+
+    def _changed(self, log: Log) -> None:
+        for notice in log.segment.notices:
+            self._tell(partial(log.tell_notice, notice))
+        log.segment.notices.clear()
+        if log.listeners:
+            self._tell(log.notify, idempotent=True)
+
+    def _tell(self, call: Callable[[], None], *, idempotent: bool = False) -> None:
+        if self._token is not None:
+            self._token.run_sync_soon(call, idempotent=idempotent)
+
+    def _end(self, source: Source) -> None:
+        self._forget(source)
+        if not source.log.sources:
+            source.log.segment.close()
+
+    def _forget(self, source: Source) -> None:
+        # Before the close: other processes hold duplicates, so closing alone does not end the watch.
+        self._unwatch(source)
+        self._stuck.discard(source)
+        del self._sources[source.fd]
+        source.close()
+        source.log.sources.discard(source)
+
+    def _unwatch(self, source: Source) -> None:
+        if source.watched:
+            source.watched = False
+            self._epoll.unregister(source.fd)
+
+    def _give_up(self, log: Log) -> None:
+        for source in list(log.sources):
+            source.give_up()
+            self._serve(source)
+
+    def _drop(self, log: Log) -> None:
+        for source in list(log.sources):
+            self._forget(source)
+        log.segment.close()
+
+
+def _describe(log: Log, error: OSError) -> str:
+    hint = _HINTS.get(error.errno or 0, "make it writable")
+    path = error.filename or log.segment.path
+    return f"cannot write {path}: {error.strerror}: the container waits, nothing is lost; {hint}"
+
+
+def _fail(error: BaseException) -> None:
+    raise RuntimeError("the log pump broke") from error
