@@ -53,10 +53,8 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
     services = manager.services
     found = facts.hierarchies
     states = Counter(container.summary().state for container in services.registry)
-    v2 = tuple(
-        Controller(name=name, hierarchy="v2", mountpoint=found.v2 or "") for name in found.v2_controllers
-    )
-    v1 = tuple(Controller(name=name, hierarchy="v1", mountpoint=path) for name, path in found.v1.items())
+    mounted = [(name, "v2", found.v2 or "") for name in found.v2_controllers]
+    mounted += [(name, "v1", path) for name, path in found.v1.items()]
     return SystemInfo(
         version=__version__,
         pid=facts.pid,
