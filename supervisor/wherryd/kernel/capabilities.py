@@ -1,0 +1,52 @@
+"""Capabilities by their names in capabilities(7) without CAP_, and setting a thread's sets.
+
+Owns the table of names. Must never decide which a container gets.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.process import drop_bounding
+from wherryd.kernel.syscalls import capset
+
+_VERSION_3 = 0x20080522
+NUMBERS = {
+    name: number
+    for number, name in enumerate(
+        (
+            "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
+            "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio "
+            "sys_chroot sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time "
+            "sys_tty_config mknod lease audit_write audit_control setfcap mac_override mac_admin syslog "
+            "wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
+        ).split()
+    )
+}
+
+
+def last_cap() -> int:
+    """Return the highest capability that the running kernel knows."""
+    path = "/proc/sys/kernel/cap_last_cap"
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except OSError as error:
+        raise KernelError("read", path, error.errno or 0) from error
+
+
+def limit_bounding(keep: tuple[str, ...], last: int) -> None:
+    """Drop all but `keep` from the bounding set; needs setpcap. `last` is `last_cap()`."""
+    kept = {NUMBERS[name] for name in keep}
+    for number in range(last + 1):
+        if number not in kept:
+            drop_bounding(number)
+
+
+def set_capabilities(names: tuple[str, ...]) -> None:
+    """Set the permitted and effective sets to `names`, the inheritable one (so the ambient too) to nothing."""
+    mask = sum(1 << NUMBERS[name] for name in names)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = (ctypes.c_uint * 2)(_VERSION_3, 0)
+    capset(header, (ctypes.c_uint * 6)(low, low, 0, high, high, 0))

@@ -1,0 +1,280 @@
+"""System calls that the standard library has not: C names, C argument order, KernelError on failure.
+
+Owns every prototype and structure of the project. Must never know what a call is used for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import POINTER, c_char_p, c_int, c_long, c_uint, c_uint64, c_ulong, c_void_p
+
+from wherryd.kernel.errors import KernelError
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_PIDFD = 0x00001000
+CLONE_CLEAR_SIGHAND = 0x100000000
+CLONE_INTO_CGROUP = 0x200000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_NOSUID = 2
+MOUNT_ATTR_NODEV = 4
+MOUNT_ATTR_NOEXEC = 8
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_IN_ROOT = 0x10
+
+CLOSE_RANGE_CLOEXEC = 4
+SFD_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
+KEYCTL_JOIN_SESSION_KEYRING = 1
+SIG_SETMASK = 2
+
+# Calls since Linux 5.1 have one number on every architecture; older ones do not.
+_CLONE3 = 435
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_PIDFD_OPEN, _PIDFD_SEND_SIGNAL = 434, 424
+_CLOSE_RANGE, _OPENAT2 = 436, 437
+_PIVOT_ROOT, _KEYCTL = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (41, 219)}.get(
+    os.uname().machine, (-1, -1)
+)
+
+
+class CloneArgs(ctypes.Structure):
+    """`struct clone_args` of clone(2)."""
+
+    _fields_ = [  # noqa: RUF012 - ctypes demands a plain list
+        ("flags", c_uint64),
+        ("pidfd", c_uint64),
+        ("child_tid", c_uint64),
+        ("parent_tid", c_uint64),
+        ("exit_signal", c_uint64),
+        ("stack", c_uint64),
+        ("stack_size", c_uint64),
+        ("tls", c_uint64),
+        ("set_tid", c_uint64),
+        ("set_tid_size", c_uint64),
+        ("cgroup", c_uint64),
+    ]
+
+
+class OpenHow(ctypes.Structure):
+    """`struct open_how` of openat2(2)."""
+
+    _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]  # noqa: RUF012 - as above
+
+
+class MountAttr(ctypes.Structure):
+    """`struct mount_attr` of mount_setattr(2)."""
+
+    _fields_ = [  # noqa: RUF012 - as above
+        ("attr_set", c_uint64),
+        ("attr_clr", c_uint64),
+        ("propagation", c_uint64),
+        ("userns_fd", c_uint64),
+    ]
+
+
+# PyDLL keeps the GIL: a forked child must never wait for a lock that its parent held.
+_libc = ctypes.PyDLL(None, use_errno=True)
+# unshare(CLONE_NEWNET) can wait long for the kernel's clean-up of other namespaces: other threads go on.
+_libc_without_gil = ctypes.CDLL(None, use_errno=True)
+
+
+def _function(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> ctypes._NamedFuncPointer:
+    function = library[name]
+    function.argtypes, function.restype = argtypes, c_int
+    return function
+
+
+def _numbered(*argtypes: type) -> ctypes._NamedFuncPointer:
+    function = _libc["syscall"]
+    function.argtypes, function.restype = (c_long, *argtypes), c_long
+    return function
+
+
+_mount = _function("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+_umount2 = _function("umount2", c_char_p, c_int)
+_setns = _function("setns", c_int, c_int)
+_unshare = _function("unshare", c_int, library=_libc_without_gil)
+_prctl = _function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_prctl_text = _function("prctl", c_int, c_char_p, c_ulong, c_ulong, c_ulong)
+_capset = _function("capset", c_void_p, c_void_p)
+_sethostname = _function("sethostname", c_char_p, c_ulong)
+_signalfd = _function("signalfd", c_int, c_void_p, c_int)
+_sigprocmask = _function("sigprocmask", c_int, c_void_p, c_void_p)
+_accept4 = _function("accept4", c_int, c_void_p, c_void_p, c_int)
+_signal = _libc["signal"]
+_signal.argtypes, _signal.restype = (c_int, c_void_p), c_void_p
+_clone3 = _numbered(POINTER(CloneArgs), c_ulong)
+_open_tree = _numbered(c_int, c_char_p, c_uint)
+_move_mount = _numbered(c_int, c_char_p, c_int, c_char_p, c_uint)
+_mount_setattr = _numbered(c_int, c_char_p, c_uint, POINTER(MountAttr), c_ulong)
+_openat2 = _numbered(c_int, c_char_p, POINTER(OpenHow), c_ulong)
+_pidfd_open = _numbered(c_int, c_uint)
+_pidfd_send_signal = _numbered(c_int, c_int, c_void_p, c_uint)
+_close_range = _numbered(c_uint, c_uint, c_uint)
+_pivot_root = _numbered(c_char_p, c_char_p)
+_keyctl = _numbered(c_int, c_char_p)
+
+
+def _checked(result: int, op: str, path: str | None = None) -> int:
+    if result < 0:
+        raise KernelError(op, path, ctypes.get_errno())
+    return result
+
+
+def clone3(flags: int, exit_signal: int, cgroup: int) -> tuple[int, int]:
+    """Return (pid, pidfd) in the parent, (0, -1) in the child. clone(2).
+
+    In the child no after-fork handler of Python has run: only a process without other threads may call it.
+    """
+    pidfd = c_int(-1)
+    args = CloneArgs(
+        flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal, cgroup=cgroup
+    )
+    pid = _checked(_clone3(_CLONE3, ctypes.byref(args), ctypes.sizeof(args)), "clone3")
+    return pid, (pidfd.value if pid else -1)
+
+
+def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
+    """mount(2)."""  # noqa: D403 - the name of the call
+    op = "mount overlay" if fstype == "overlay" else "mount"
+    _checked(_mount(*map(os.fsencode, (source, target, fstype)), flags, os.fsencode(data)), op, target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""  # noqa: D403 - the name of the call
+    _checked(_umount2(os.fsencode(target), flags), "umount2", target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""  # noqa: D403 - the name of the call
+    _checked(_pivot_root(_PIVOT_ROOT, os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
+
+
+def open_tree(dirfd: int, path: str, flags: int) -> int:
+    """Return a descriptor of a mount, with OPEN_TREE_CLONE of a detached copy. open_tree(2)."""
+    return _checked(_open_tree(_OPEN_TREE, dirfd, os.fsencode(path), flags), "open_tree", path)
+
+
+def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:
+    """move_mount(2)."""  # noqa: D403 - the name of the call
+    result = _move_mount(
+        _MOVE_MOUNT, from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags
+    )
+    _checked(result, "move_mount", to_path or None)
+
+
+def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int) -> None:
+    """Set MOUNT_ATTR_* on a mount. mount_setattr(2)."""
+    attr = MountAttr(attr_set=attr_set)
+    result = _mount_setattr(
+        _MOUNT_SETATTR, dirfd, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)
+    )
+    _checked(result, "mount_setattr", path or None)
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    """Return a descriptor; `resolve` bounds where the path may lead. openat2(2)."""
+    how = OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    result = _openat2(_OPENAT2, dirfd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    return _checked(result, "openat2", path)
+
+
+def close_range(first: int, last: int, flags: int) -> None:
+    """close_range(2)."""  # noqa: D403 - the name of the call
+    _checked(_close_range(_CLOSE_RANGE, first, last, flags), "close_range")
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2)."""  # noqa: D403 - the name of the call
+    _checked(_setns(fd, nstype), "setns")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2), without holding the GIL."""  # noqa: D403 - the name of the call
+    _checked(_unshare(flags), "unshare")
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
+    """prctl(2) with numbers."""  # noqa: D403 - the name of the call
+    return _checked(_prctl(option, arg2, arg3, 0, 0), "prctl")
+
+
+def prctl_text(option: int, text: str) -> None:
+    """prctl(2) with a string."""  # noqa: D403 - the name of the call
+    _checked(_prctl_text(option, os.fsencode(text), 0, 0, 0), "prctl")
+
+
+def capset(header: ctypes.Array[c_uint], data: ctypes.Array[c_uint]) -> None:
+    """capset(2)."""  # noqa: D403 - the name of the call
+    _checked(_capset(ctypes.byref(header), ctypes.byref(data)), "capset")
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""  # noqa: D403 - the name of the call
+    encoded = os.fsencode(name)
+    _checked(_sethostname(encoded, len(encoded)), "sethostname", name)
+
+
+def keyctl(operation: int, name: str | None) -> None:
+    """keyctl(2) with a string or NULL."""  # noqa: D403 - the name of the call
+    _checked(_keyctl(_KEYCTL, operation, None if name is None else os.fsencode(name)), "keyctl")
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """pidfd_open(2)."""  # noqa: D403 - the name of the call
+    return _checked(_pidfd_open(_PIDFD_OPEN, pid, flags), "pidfd_open")
+
+
+def pidfd_send_signal(pidfd: int, sig: int) -> None:
+    """pidfd_send_signal(2)."""  # noqa: D403 - the name of the call
+    _checked(_pidfd_send_signal(_PIDFD_SEND_SIGNAL, pidfd, sig, None, 0), "pidfd_send_signal")
+
+
+def accept4(sockfd: int) -> int:
+    """Return a connection, close-on-exec and non-blocking. accept4(2)."""
+    return _checked(_accept4(sockfd, None, None, SFD_CLOEXEC_NONBLOCK), "accept4")
+
+
+def signal_default(signum: int) -> None:
+    """Set SIG_DFL. signal(2)."""
+    _signal(signum, None)
+
+
+def sigprocmask(*blocked: int) -> None:
+    """Block exactly these signals. sigprocmask(2)."""
+    _checked(_sigprocmask(SIG_SETMASK, _sigset(*blocked), None), "sigprocmask")
+
+
+def signalfd(*signals: int) -> int:
+    """Return a non-blocking descriptor that reads these (blocked) signals. signalfd(2)."""
+    return _checked(_signalfd(-1, _sigset(*signals), SFD_CLOEXEC_NONBLOCK), "signalfd")
+
+
+def _sigset(*signals: int) -> ctypes.Array[c_ulong]:
+    # glibc and musl both use 1024 bits, of which the kernel reads the first 64
+    return (c_ulong * (1024 // (8 * ctypes.sizeof(c_ulong))))(sum(1 << (signum - 1) for signum in signals))
