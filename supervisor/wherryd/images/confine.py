@@ -1,0 +1,52 @@
+"""Shuts the worker into the folder it fills: another root, no network, few capabilities, bounded memory.
+
+Owns what an extraction may do. Must run before the first byte of the archive is looked at by a parser, and
+after every import: nothing of the host can be opened afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from wherryd.kernel.capabilities import last_cap, limit_bounding, set_capabilities
+from wherryd.kernel.mounts import attach, clone_tree, make_private, set_options, swap_root
+from wherryd.kernel.process import join_new_session_keyring, set_no_new_privs, set_undumpable
+from wherryd.kernel.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, unshare
+
+CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "setfcap")
+"""Owners, folders closed to their owner, others' modes, setgid bits, and security.capability."""
+
+_MEMORY = 1 << 30  # bytes of address space: the largest decoder and the list of a million folders fit
+_DESCRIPTORS = 32
+
+
+def confine(folder: str) -> None:
+    """Make `folder` the root of this process, for good. Raises KernelError."""
+    highest = last_cap()
+    unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+    make_private("/")
+    _enter(folder)
+    join_new_session_keyring()
+    set_no_new_privs()
+    limit_bounding(CAPABILITIES, highest)
+    set_capabilities(CAPABILITIES)
+    set_undumpable()
+    for limit, value in (
+        (resource.RLIMIT_AS, _MEMORY),
+        (resource.RLIMIT_NOFILE, _DESCRIPTORS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    os.umask(0)
+
+
+def _enter(folder: str) -> None:
+    tree = clone_tree(folder, recursive=False)
+    set_options(tree, ("nosuid", "nodev", "noexec"))
+    below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    attach(tree, below)
+    os.close(below)
+    # the name now leads to the mount on top of it, which `tree` is
+    swap_root(tree)
+    os.close(tree)

@@ -1,0 +1,30 @@
+"""A directory as an image: used as it is, read-only, as the one lower layer. Never copies, never changes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wherry_protocol.errors import ImageError
+from wherryd.images.reference import RootImage
+
+
+def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:
+    """Return the image of an existing directory. Raises ImageError if it cannot serve as a root."""
+    real = os.path.realpath(path)
+    state = os.path.realpath(state_dir)
+    if real == "/":
+        raise ImageError(
+            "the host's root directory cannot be an image", hint="use the image 'host'", path=path
+        )
+    if os.path.commonpath((real, state)) in (real, state):
+        raise ImageError(
+            f"image {path}: it contains, or lies in, wherry's own state directory {state}", path=path
+        )
+    try:
+        os.close(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        raise ImageError(
+            f"image {path}: the directory cannot be read: {error.strerror}", errno=error.errno, path=path
+        ) from error
+    return RootImage(reference=reference, digest=None, layers=(real,))

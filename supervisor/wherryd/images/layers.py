@@ -1,0 +1,124 @@
+"""The layers on disk: one folder for each digest, whole or not there.
+
+    images/                     0700: a layer holds setuid programs that other users must not reach
+        tmp/<random>/           what is being made or removed
+        layers/<digest>/        {root/, layer.json}: moved here by one rename when it is whole and durable
+        host/<fingerprint>/     see host.py
+
+Never interprets a reference, never unpacks. All calls block: long ones belong in a worker thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wherry_protocol.errors import KernelFailure
+from wherryd.images import trees
+
+_META = "layer.json"
+_ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """An unpacked archive. `digest` is 64 hex digits; `size` bytes on disk; `created_at` seconds since the epoch."""
+
+    digest: str
+    created_at: float
+    size: int
+    files: int
+    archive_size: int
+    source: str
+
+
+class LayerStore:
+    """The folder of layers, and what is in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._tmp = root / "tmp"
+        self._layers = root / "layers"
+        self._known: dict[str, Layer] = {}
+        for folder in (root, self._tmp, self._layers):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.chmod(0o700)
+
+    def recover(self) -> None:
+        """Remove what an earlier supervisor left half made, and learn what is whole."""
+        for leftover in self._tmp.iterdir():
+            trees.remove_tree(leftover)
+        self._known = {layer.digest: layer for layer in self._read()}
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._known.values())
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._known
+
+    def path(self, digest: str) -> str:
+        """Return the layer's root directory."""
+        return str(self._layers / digest / _ROOT)
+
+    def get(self, digest: str) -> Layer:
+        """Return what is known of a layer that is there."""
+        return self._known[digest]
+
+    def has_archive_size(self, size: int) -> bool:
+        """Say whether some layer was made from an archive of this many bytes."""
+        return any(layer.archive_size == size for layer in self._known.values())
+
+    def begin(self) -> Path:
+        """Make an empty root directory to unpack into; it belongs to the caller until publish or discard."""
+        folder = Path(tempfile.mkdtemp(dir=self._tmp)) / _ROOT
+        folder.mkdir(mode=0o755)
+        return folder
+
+    def publish(self, folder: Path, layer: Layer) -> None:
+        """Make the filled root directory durable, then visible under its digest."""
+        _sync_file_system(folder)
+        trees.write_durably(folder.parent / _META, json.dumps(asdict(layer)).encode())
+        folder.parent.rename(self._layers / layer.digest)
+        trees.sync_folder(self._layers)
+
+    def learn(self, layer: Layer) -> None:
+        """Know a published layer from now on."""
+        self._known[layer.digest] = layer
+
+    def discard(self, folder: Path) -> None:
+        """Remove a root directory that `begin` made, if it was not published."""
+        trees.remove_tree(folder.parent)
+
+    def take_out(self, digest: str) -> Path:
+        """Make a layer vanish at once; the caller then removes the returned folder."""
+        grave = Path(tempfile.mkdtemp(dir=self._tmp))
+        os.rename(self._layers / digest, grave / digest)
+        del self._known[digest]
+        return grave
+
+    def _read(self) -> Iterator[Layer]:
+        for folder in self._layers.iterdir():
+            try:
+                meta = json.loads((folder / _META).read_bytes())
+                layer = Layer(**meta)
+            except (OSError, ValueError, TypeError):
+                # a layer that cannot say what it is would be used without knowing: unpack it again instead
+                trees.remove_tree(folder)
+                continue
+            if layer.digest == folder.name:
+                yield layer
+
+
+def _sync_file_system(folder: Path) -> None:
+    """syncfs(2), through the program that has no other task: one call for all the files of a layer."""
+    done = subprocess.run(["sync", "--file-system", folder], check=False, capture_output=True)
+    if done.returncode:
+        raise KernelFailure(
+            f"the new layer cannot be made durable: {done.stderr.decode(errors='replace').strip()}",
+            path=str(folder),
+        )
