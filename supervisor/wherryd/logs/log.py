@@ -53,11 +53,16 @@ class Log:
         Raises OSError when it cannot be made, or is not a regular file.
         """
         log = cls(directory)
-        try:
-            log.segment.open()
-        finally:
-            log.segment.close()
+        log.prepare()
         return log
+
+    def prepare(self) -> None:
+        """Make the files ready for a run: as `open`, on a log that may have had runs before."""
+        self.closed = False
+        try:
+            self.segment.open()
+        finally:
+            self.segment.close()
 
     @property
     def finished(self) -> bool:

@@ -167,6 +167,7 @@ class LogPump:
             moved = source.move(source.log.segment)
         except OSError as error:
             self._stick(source, error)
+            self._changed(source.log)
             return
         if source in self._stuck:
             self._unstick(source)

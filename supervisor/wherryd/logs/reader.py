@@ -21,7 +21,7 @@ from wherryd.logs.index import RECORD_SIZE, STDERR, STDOUT, Index, unpack
 from wherryd.logs.locate import BLOCK, RECORDS, Files, Place, Selection, locate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncGenerator, Collection
 
     from wherryd.logs.log import Log
 
@@ -44,17 +44,19 @@ async def read(
     until: int | None = None,
     follow: bool = False,
     from_offset: int = 0,
-) -> AsyncIterator[Chunk]:
+    files: Files | None = None,
+) -> AsyncGenerator[Chunk]:
     """Yield what was logged, in the order of the file, in chunks of at most 64 KiB.
 
     `tail` is how many lines from the end of what is selected; `since` and `until` are nanoseconds since
     the epoch, compared with the time at which a chunk was taken from the container (since <= time < until).
     With `follow` the end comes when the current run is over (or at `until`). Bytes that somebody cuts
     off the file by hand before they are read are not seen. To be closed with `contextlib.aclosing`.
+    `files` were opened before, for a log that may be removed any time; they are ours from here on.
     Raises OSError when the files cannot be read; a log that was removed is empty.
     """
     selection = Selection(streams=frozenset(streams), since=since, until=until)
-    reading = _Reading(log, selection, follow=follow)
+    reading = _Reading(log, selection, files, follow=follow)
     try:
         with log.listening() if follow else nullcontext():
             await reading.begin(tail, from_offset)
@@ -80,12 +82,12 @@ async def _changed(log: Log, seen: int, until: int | None) -> bool:
 class _Reading:
     """A position in a log that only moves forward (back only when somebody cut the file)."""
 
-    def __init__(self, log: Log, selection: Selection, *, follow: bool) -> None:
+    def __init__(self, log: Log, selection: Selection, files: Files | None, *, follow: bool) -> None:
         self._log = log
         self._selection = selection
         self._follow = follow
-        self._files: Files | None = None
-        self._generation = log.segment.generation
+        self._files = files
+        self._generation: int = log.segment.generation
         self._place = Place(offset=0)
         self._offset = 0
         self._number = 0
@@ -94,7 +96,8 @@ class _Reading:
 
     async def begin(self, tail: int | None, from_offset: int) -> None:
         """Open the files and find the place to start at."""
-        self._open()
+        if self._files is None:
+            self._open()
         wanted = self._selection
         whole = tail is None and from_offset == 0 and wanted.since is None and wanted.until is None
         if self._files is None or whole:
@@ -103,7 +106,7 @@ class _Reading:
         self._place = await trio.to_thread.run_sync(find, self._files, wanted)
         self._offset, self._number = self._place.offset, self._place.number
 
-    async def forward(self) -> AsyncIterator[Chunk]:
+    async def forward(self) -> AsyncGenerator[Chunk]:
         """Yield what is selected from here to what is the end now."""
         self._catch_up()
         if self._files is None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TICK = 1_000_000
 """Bytes of one stream that come within this many nanoseconds of a record share it."""
 
+SLICE = 32768
+"""Bytes moved by one splice, which holds the pipe's lock: less is more calls, more stops the writer."""
+
 
 def open_regular(path: Path, flags: int) -> int:
     """Open a regular file that is not a symbolic link, without ever waiting for it.
@@ -124,13 +127,21 @@ class Segment:
     def take(self, pipe: int, stream: int, limit: int) -> int:
         """Move at most `limit` bytes from `pipe` to the end of the log; return how many.
 
-        Raises BlockingIOError when the pipe is empty, OSError when a file cannot be written: then
-        the bytes that were not moved are still in the pipe.
+        Raises OSError when a file cannot be written: the bytes that were not moved are still in the pipe.
         """
-        offset = self._settle()
-        self._note(offset, stream)
-        moved = os.splice(pipe, self._data.fd, limit, offset_dst=offset, flags=os.SPLICE_F_NONBLOCK)
-        self._end = offset + moved
+        self._note(self._settle(), stream)
+        start, moved = self._end, SLICE
+        while moved == SLICE and self._end - start < limit:
+            moved = self._splice(pipe, min(SLICE, limit + start - self._end))
+        return self._end - start
+
+    def _splice(self, pipe: int, limit: int) -> int:
+        flags = os.SPLICE_F_NONBLOCK
+        try:
+            moved = os.splice(pipe, self._data.fd, limit, offset_dst=self._end, flags=flags)
+        except BlockingIOError:
+            moved = 0
+        self._end += moved
         return moved
 
     def _settle(self) -> int:

@@ -54,14 +54,10 @@ class Pipe:
         """Move a turn of bytes to the segment. Raises OSError when they cannot be written."""
         if self.ended:
             return 0
-        try:
-            moved = segment.take(self.fd, self.number, TURN if self.left is None else self.left)
-        except BlockingIOError:
-            moved = 0
-            self.left = None if self.left is None else 0
+        moved = segment.take(self.fd, self.number, TURN if self.left is None else self.left)
         if self.left is not None:
             self.left -= moved
-            self.ended = self.left <= 0
+            self.ended = self.left <= 0 or waiting(self.fd) == 0
         return moved
 
     def give_up(self) -> None:
