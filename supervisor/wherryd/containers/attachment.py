@@ -10,13 +10,17 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
-from wherryd.logs.reader import open_reader
+from wherryd.logs.locate import Files
+from wherryd.logs.reader import read
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     import trio
 
     from wherryd.containers.container import Container, Run
-    from wherryd.logs.reader import Reader
+    from wherryd.logs.log import Log
+    from wherryd.logs.reader import Chunk
 
 
 class Attachment:
@@ -24,7 +28,9 @@ class Attachment:
 
     def __init__(self) -> None:
         self._closed = False
-        self._reader: Reader | None = None
+        self._log: Log | None = None
+        self._log_offset = 0
+        self._files: Files | None = None
         self._ended: trio.Event | None = None
         self.fds: tuple[int, ...] = ()
 
@@ -33,15 +39,17 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        if self._reader is not None:
-            self._reader.close()
+        if self._files is not None:
+            self._files.close()
+            self._files = None
         self.close_fds()
 
     def open(self, container: Container, run: Run) -> None:
         """Take hold; nothing happens when it was given up meanwhile."""
         if self._closed:
             return
-        self._reader = open_reader(container.log, from_offset=run.log_offset, follow=True)
+        self._log, self._log_offset = container.log, run.log_offset
+        self._files = Files(container.directory)
         self._ended = container.ended
         source = run.stdin if run.tty is None else run.tty
         if source is not None:
@@ -53,12 +61,12 @@ class Attachment:
             os.close(fd)
         self.fds = ()
 
-    @property
-    def reader(self) -> Reader:
-        """The output of the run; only after it has started."""
-        if self._reader is None:
+    def output(self) -> AsyncGenerator[Chunk]:
+        """Yield the run's output to its end; only once, after the start, to be closed with aclosing."""
+        if self._log is None:
             raise RuntimeError("the attachment is not open")
-        return self._reader
+        files, self._files = self._files, None
+        return read(self._log, follow=True, from_offset=self._log_offset, files=files)
 
     async def wait_ended(self) -> None:
         """Wait until the run is over and recorded."""

@@ -6,6 +6,7 @@ function also takes the emitter for its events.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol import containers as c
@@ -14,17 +15,17 @@ from wherry_protocol import system as s
 from wherry_protocol.errors import InternalError
 from wherryd.containers.attachment import Attachment
 from wherryd.control import facts
-from wherryd.logs.reader import open_reader
+from wherryd.logs.reader import read
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from wherry_protocol.call import Call, Stream
     from wherryd.containers.container import Container
     from wherryd.containers.manager import Manager
     from wherryd.control.facts import Facts
     from wherryd.control.session import Emitter
-    from wherryd.logs.reader import Reader
+    from wherryd.logs.reader import Chunk
 
 
 class Verbs:
@@ -120,24 +121,21 @@ class Verbs:
     async def _follow(self, container: Container, attachment: Attachment, emitter: Emitter) -> c.ExitStatus:
         await emitter.send(c.Started(id=container.id, name=container.name), attachment.fds)
         attachment.close_fds()
-        await _send_output(attachment.reader, emitter)
+        await _send_output(attachment.output(), emitter)
         await attachment.wait_ended()
         return self._manager.ending(container)
 
     async def logs(self, call: c.Logs, emitter: Emitter) -> None:
         container = self._manager.find(call.ref)
-        reader = open_reader(
+        chunks = read(
             container.log,
             streams=call.streams,
             tail=call.tail,
-            since=call.since,
-            until=call.until,
+            since=_nanoseconds(call.since),
+            until=_nanoseconds(call.until),
             follow=call.follow,
         )
-        try:
-            await _send_output(reader, emitter)
-        finally:
-            reader.close()
+        await _send_output(chunks, emitter)
 
     # -- images ---------------------------------------------------------------------------------------------
 
@@ -151,9 +149,14 @@ class Verbs:
         return await self._images.import_archive(call.path, call.name, emitter.soon)
 
 
-async def _send_output(reader: Reader, emitter: Emitter) -> None:
-    async for chunk in reader:
-        await emitter.send(c.Output(stream=chunk.stream, time=chunk.time, data=chunk.data))
+async def _send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await emitter.send(c.Output(stream=chunk.stream, time=chunk.time, data=chunk.data))
+
+
+def _nanoseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1e9)
 
 
 _VERBS: dict[type[Any], Callable[[Verbs, Any], Awaitable[Any]]] = {

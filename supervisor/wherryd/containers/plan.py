@@ -1,0 +1,152 @@
+"""From a container's fixed configuration to the plan that the launcher applies: wherry's sandbox policy.
+
+Pure: nothing is looked up, made or changed here (but where the init program of `--init` is).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherryd.containers import init
+from wherryd.launcher.plan import Device, Mount, Plan, Rlimit, Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wherry_protocol.containers import RunSpec, Tmpfs
+    from wherryd.containers.config import Config
+
+CAPABILITIES = (
+    "chown dac_override fowner fsetid kill net_bind_service setfcap setgid setpcap setuid sys_chroot"
+).split()
+
+MASKED_PATHS = (
+    *(
+        f"/proc/{name}"
+        for name in (
+            "acpi asound interrupts kcore keys latency_stats sched_debug scsi timer_list timer_stats"
+        ).split()
+    ),
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+
+READONLY_PATHS = tuple(f"/proc/{name}" for name in "bus fs irq sys sysrq-trigger".split())
+
+DEVICES = tuple(
+    Device(path=f"/dev/{name}", major=major, minor=minor, mode=0o666)
+    for name, major, minor in (
+        ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
+    )
+)  # fmt: skip
+
+LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+)
+
+_SAFE = ("nosuid", "nodev", "noexec")
+_TTY_GROUP = 5  # of every distribution; grantpt(3) expects it
+
+MOUNTS = (
+    Mount(destination="/proc", type="proc", source="proc", options=_SAFE),
+    Mount(destination="/dev", type="tmpfs", source="tmpfs", options=("nosuid", "mode=755", "size=64m")),
+    Mount(
+        destination="/dev/pts",
+        type="devpts",
+        source="devpts",
+        options=("nosuid", "noexec", "newinstance", f"gid={_TTY_GROUP}", "mode=620", "ptmxmode=666"),
+    ),
+    Mount(destination="/dev/shm", type="tmpfs", source="shm", options=(*_SAFE, "mode=1777", "size=64m")),  # noqa: S108 - in the container
+    Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=_SAFE),
+    Mount(destination="/sys", type="sysfs", source="sysfs", options=("ro", *_SAFE)),
+    Mount(destination="/sys/fs/cgroup", type="cgroup2", source="cgroup", options=("ro", *_SAFE)),
+)
+
+_UMASK = 0o022
+_COMM_MAX = 15
+
+
+def build_plan(*, container_id: str, config: Config, directory: Path, cgroup: str, mountpoint: Path) -> Plan:
+    """Return the plan of a start.
+
+    `directory` is the container's own (upper, work, hosts, hostname, resolv.conf), `cgroup` its cgroup's
+    absolute path, `mountpoint` an empty directory of the host's. Raises Unsupported.
+    """
+    spec = config.spec
+    binds, prefix = init.find() if spec.init else ((), ())
+    return Plan(
+        id=container_id,
+        title=f"wherryd: {spec.name or config.hostname}"[:_COMM_MAX],
+        cgroup=cgroup,
+        namespaces=_namespaces(spec),
+        network_fd=False,
+        hostname=config.hostname,
+        root=_root(config, directory, mountpoint),
+        mounts=(*_mounts(config, directory), *(_bind(source, target, "ro") for source, target in binds)),
+        devices=DEVICES,
+        links=LINKS,
+        masked_paths=MASKED_PATHS,
+        readonly_paths=READONLY_PATHS,
+        stdin=spec.stdin and not spec.tty,
+        terminal=spec.tty,
+        console_size=spec.tty_size,
+        rlimits=tuple(Rlimit(name=each.name, soft=each.soft, hard=each.hard) for each in spec.ulimits),
+        oom_score_adj=0,
+        umask=_UMASK,
+        cwd=config.workdir,
+        user=config.user,
+        capabilities=tuple(CAPABILITIES),
+        no_new_privileges=True,
+        seccomp=None,
+        env=dict(config.env),
+        args=(*prefix, *config.args),
+    )
+
+
+def _namespaces(spec: RunSpec) -> tuple[str, ...]:
+    private = ("mount", "pid", "uts", "ipc", "cgroup")
+    return private if spec.network == "host" else (*private, "network")
+
+
+def _root(config: Config, directory: Path, mountpoint: Path) -> Root:
+    return Root(
+        mountpoint=str(mountpoint),
+        layers=config.image.layers,
+        upper=f"{directory}/upper",
+        work=f"{directory}/work",
+        read_only=config.spec.read_only,
+        volatile=config.spec.auto_remove,
+    )
+
+
+def _mounts(config: Config, directory: Path) -> Iterator[Mount]:
+    for source, target in config.image.binds:
+        yield _bind(source, target, "ro", "nodev")
+    yield from MOUNTS
+    for name in ("hosts", "hostname", "resolv.conf"):
+        yield _bind(f"{directory}/{name}", f"/etc/{name}", "nosuid", "nodev", "noexec")
+    for tmpfs in config.spec.tmpfs:
+        yield _tmpfs(tmpfs)
+    for volume in config.spec.volumes:
+        options = ("nosuid", "nodev", "ro") if volume.read_only else ("nosuid", "nodev")
+        yield _bind(volume.source, volume.target, *options)
+
+
+def _bind(source: str, target: str, *options: str) -> Mount:
+    return Mount(destination=target, type="bind", source=source, options=options)
+
+
+def _tmpfs(tmpfs: Tmpfs) -> Mount:
+    options = ["nosuid", "nodev", f"mode={tmpfs.mode:o}"]
+    if not tmpfs.exec:
+        options.append("noexec")
+    if tmpfs.read_only:
+        options.append("ro")
+    if tmpfs.size is not None:
+        options.append(f"size={tmpfs.size}")
+    return Mount(destination=tmpfs.target, type="tmpfs", source="tmpfs", options=tuple(options))
