@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,6 +18,10 @@ from wherryd.images.extraction import extract
 from wherryd.images.flights import Flights, Listener
 from wherryd.images.known import Identity, Known
 from wherryd.images.layers import Layer, LayerStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+    from pathlib import Path
 
 _TICK = 0.02  # seconds; a file's ctime has the resolution of the kernel's tick, 10 ms at most
 _HASH_STEP = 8 << 20
@@ -83,7 +86,7 @@ class Archives:
             layer = Layer(
                 digest=made.digest,
                 created_at=time.time(),
-                size=made.bytes,
+                size=made.size,
                 files=made.entries,
                 archive_size=identity.size,
                 source=path,
@@ -97,7 +100,7 @@ class Archives:
         return made.digest
 
     @asynccontextmanager
-    async def _alone(self, size: int) -> AsyncIterator[None]:
+    async def _alone(self, size: int) -> AsyncGenerator[None, None]:
         """Let only one archive of a size be unpacked at a time: the second may be a copy of the first."""
         lock, users = self._sizes.get(size, (trio.Lock(), 0))
         self._sizes[size] = (lock, users + 1)
@@ -147,7 +150,7 @@ async def _hash(fd: int, size: int, report: Listener) -> str:
 
 
 @contextmanager
-def _no_space(folder: Path) -> Iterator[None]:
+def _no_space(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from wherryd.images.broken import BrokenArchive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 PIECE = 256 << 10
 """Bytes of output at a time: small enough for the processor's cache, large enough to make calls rare."""

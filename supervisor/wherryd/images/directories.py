@@ -1,12 +1,15 @@
-"""A directory as an image: used as it is, read-only, as the one lower layer. Never copies, never changes it."""
+"""A directory as an image: used as it is, as the one lower layer. Never copies or changes it."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import ImageError
 from wherryd.images.reference import RootImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:

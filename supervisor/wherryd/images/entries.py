@@ -63,7 +63,7 @@ def clean_path(raw: bytes) -> bytes:
 
 
 def check_target(path: bytes, target: bytes) -> bytes:
-    """Return a symlink's target if the kernel can hold it; where it leads matters to nobody but the container."""
+    """Return a symlink's target if the kernel can hold it; where it leads is the container's affair."""
     if not target or len(target) > MAX_NAME or b"\0" in target:
         raise BrokenArchive(f"{shown(path)}: the symlink's target is empty, too long or malformed")
     return target

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from wherryd.images.broken import BrokenArchive, shown
 from wherryd.images.entries import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wherryd.images.feed import Feed
 
 T = TypeVar("T")

@@ -5,37 +5,33 @@ Never looks into an archive itself. Whatever happens, the worker is gone when `e
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgpack
 import trio
 
 from wherry_protocol.errors import ImageError, InternalError, KernelFailure, NoSpace, WherryError
+from wherryd.images.records import Decoder, Done, Failed, Read
 
-_RECORD_LIMIT = 64 << 10
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CODE = """\
+import sys
+sys.path[:0] = sys.argv[2:]
+from wherryd.images import worker
+worker.main(sys.argv[1])
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extracted:
-    """What the worker made: number of entries, bytes of file data, and the archive's SHA-256 in hex."""
-
-    entries: int
-    bytes: int
-    digest: str
-
-
-async def extract(archive: int, folder: Path, on_read: Callable[[int], None]) -> Extracted:
+async def extract(archive: int, folder: Path, on_read: Callable[[int], None]) -> Done:
     """Fill the empty `folder` from the archive open at descriptor `archive`.
 
     `on_read` is told how many bytes of the archive have been read, at most ten times a second.
-    Raises ImageError, NoSpace, KernelFailure or InternalError, all without the archive's name.
+    Raises ImageError, NoSpace, KernelFailure or InternalError, all without the archive's name; ValueError if
+    the worker breaks the protocol.
     """
     process = await trio.lowlevel.open_process(
         _command(folder), stdin=archive, stdout=-1, env={}, cwd="/", start_new_session=True
@@ -50,49 +46,40 @@ async def extract(archive: int, folder: Path, on_read: Callable[[int], None]) ->
             await process.stdout.aclose()
 
 
-async def _listen(process: trio.Process, folder: Path, on_read: Callable[[int], None]) -> Extracted:
+async def _listen(process: trio.Process, folder: Path, on_read: Callable[[int], None]) -> Done:
     assert process.stdout is not None  # noqa: S101 - asked for by the caller
-    unpacker = msgpack.Unpacker(max_buffer_size=_RECORD_LIMIT)
+    decoder = Decoder()
     async for data in process.stdout:
-        unpacker.feed(data)
-        for record in unpacker:
-            match record:
-                case {"read": int(done)}:
-                    on_read(done)
-                case {"done": {"entries": int(entries), "bytes": int(size), "digest": str(digest)}}:
-                    if _HEX_DIGEST.fullmatch(digest):
-                        return Extracted(entries=entries, bytes=size, digest=digest)
-                case {"failed": dict(failure)}:
-                    raise _error(failure, folder)
-                case _:
-                    raise InternalError(f"the unpacking process sent {record!r:.80}")
-    await process.wait()
+        for record in decoder.feed(data):
+            if isinstance(record, Read):
+                on_read(record.total)
+            elif isinstance(record, Failed):
+                raise _error(record, folder)
+            else:
+                return record
+    returncode: int = await process.wait()
     raise InternalError(
-        f"the unpacking process ended without a word ({process.returncode})",
+        f"the unpacking process ended without a word ({returncode})",
         hint="if the machine is short of memory the kernel may have killed it",
     )
 
 
-def _error(failure: dict[str, Any], folder: Path) -> WherryError:
-    message = str(failure.get("message"))
-    number = failure.get("errno")
-    errno = number if isinstance(number, int) else None
-    match failure.get("kind"):
+def _error(failed: Failed, folder: Path) -> WherryError:
+    match failed.kind:
         case "archive":
-            hint = failure.get("hint")
-            return ImageError(message, hint=hint if isinstance(hint, str) else None, errno=errno)
+            return ImageError(failed.message, hint=failed.hint, errno=failed.errno)
         case "no_space":
-            return NoSpace(f"no room to unpack it in {folder.parent.parent}: {message}", errno=errno)
+            room = folder.parent.parent
+            return NoSpace(f"no room to unpack it in {room}: {failed.message}", errno=failed.errno)
         case "kernel":
-            return KernelFailure(f"the kernel refused to unpack it: {message}", errno=errno)
+            return KernelFailure(f"the kernel refused to unpack it: {failed.message}", errno=failed.errno)
         case _:
-            return InternalError(f"the unpacking process failed: {message}")
+            return InternalError(f"the unpacking process failed: {failed.message}")
 
 
 def _command(folder: Path) -> list[str]:
     """Return an interpreter that sees our package and two others, but no site, user or current directory."""
-    code = f"import sys; sys.path[:0] = {_import_paths()!r}; from wherryd.images import worker; worker.main(sys.argv[1])"
-    return [sys.executable, "-I", "-S", "-c", code, str(folder)]
+    return [sys.executable, "-I", "-S", "-c", _CODE, str(folder), *_import_paths()]
 
 
 def _import_paths() -> list[str]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from threading import Semaphore, Thread
+from typing import TYPE_CHECKING
 
 from wherryd.images import decompress
 from wherryd.images.broken import BrokenArchive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 _AHEAD = 8  # pieces between the two threads
 _READ_COMPRESSED = 64 << 10

@@ -1,6 +1,6 @@
-"""The 512-byte header block of a tar archive: its fields as values. Never reads the stream, never touches the disk.
+"""The 512-byte header block of a tar archive: its fields as values. Never reads, never touches the disk.
 
-Formats: POSIX ustar, GNU and V7 (tar(5)). Numbers are octal digits, or base-256 where GNU tar needs more room.
+Formats: POSIX ustar, GNU and V7 (tar(5)). Numbers are octal, or base-256 where GNU tar needs more room.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPACES = b" " * 8
 
 
 class Header(NamedTuple):
-    """A header block. `prefix` is empty unless the format is ustar; `size` is the size field, as it stands."""
+    """A header block. `prefix` is empty unless the format is ustar; `size` is the field as it stands."""
 
     name: bytes
     mode: int

@@ -1,4 +1,4 @@
-"""What the `host` image has besides /usr: which of the machine's public files are copied, and what is made new.
+"""What the `host` image has besides /usr: the machine's public files that are copied, and what is made.
 
 Data only. Never list here what identifies the machine or lets one in: shadow, ssh, machine-id, sudoers.
 """
@@ -18,11 +18,11 @@ FOLDERS = (
 LINKS = (("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "/proc/self/mounts"))
 
 COPIED = (
-    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "default/locale",
-    "gai.conf", "host.conf", "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias",
-    "locale.conf", "localtime", "mime.types", "networks", "os-release", "pki/tls/certs",
-    "pki/ca-trust/extracted", "profile", "protocols", "rpc", "services", "ssl/cert.pem", "ssl/certs",
-    "ssl/openssl.cnf", "terminfo", "timezone",
+    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version",
+    "default/locale", "gai.conf", "host.conf", "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "locale.alias", "locale.conf", "localtime", "mime.types", "networks", "os-release",
+    "pki/ca-trust/extracted", "pki/tls/certs", "profile", "protocols", "rpc", "services", "ssl/cert.pem",
+    "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
 """Below /etc; folders with all that is in them. Only what every user may read is taken."""
 

@@ -5,15 +5,17 @@ Owns its two tables. Reads only at start: afterwards the answers are in memory, 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.errors import NoSpace
 from wherryd.images.names import spellings
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS image_names (

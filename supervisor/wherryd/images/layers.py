@@ -14,12 +14,15 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import KernelFailure
 from wherryd.images import trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _META = "layer.json"
 _ROOT = "root"
@@ -27,7 +30,7 @@ _ROOT = "root"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """An unpacked archive. `digest` is 64 hex digits; `size` bytes on disk; `created_at` seconds since the epoch."""
+    """An unpacked archive. `digest` is in hex; `size` bytes on disk; `created_at` seconds since the epoch."""
 
     digest: str
     created_at: float

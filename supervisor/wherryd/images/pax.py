@@ -1,4 +1,4 @@
-"""Extended headers of POSIX pax archives: records `length key=value`. Never touches the stream or the disk."""
+"""Extended headers of POSIX pax archives: records `length key=value`. Never reads, never touches the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image reference became: read-only directories, read-only binds, and what the image says about running.
+"""What an image reference became: read-only directories and binds, and what the image says about running.
 
 Owns values only. Never touches the disk, and imports nothing heavy: the plan builder needs it too.
 """

@@ -6,12 +6,14 @@ holding exactly the bytes that are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherryd.images import pax
 from wherryd.images.broken import BrokenArchive
 from wherryd.images.header import BLOCK, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MAX_EXTENTS = 200_000
 """Pieces of one sparse file: a bound for the worker's memory, far above what real files have."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,6 +26,9 @@ from wherryd.images.reference import RootImage
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
+
+    from wherryd.images.flights import Listener
 
 OnProgress = Callable[[Progress], None]
 
@@ -139,13 +141,7 @@ class ImageStore:
             raise ImageError(f"image {path}: neither a file nor a directory", path=path)
         if found.st_size == 0:
             raise ImageError(f"image {path}: the file is empty", path=path)
-        listener = None
-        if progress is not None:
-
-            def listener(done: int, total: int) -> None:
-                progress(Progress(phase="unpacking", done=done, total=total))
-
-        return await self._archives.digest(path, found, listener)
+        return await self._archives.digest(path, found, _listener(progress))
 
     def _stored(self, reference: str) -> str | None:
         """Return the hex digest of a name, a digest or the beginning of one."""
@@ -173,6 +169,12 @@ class ImageStore:
             files=layer.files,
             source=layer.source,
         )
+
+
+def _listener(progress: OnProgress | None) -> Listener | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(Progress(phase="unpacking", done=done, total=total))
 
 
 def _absolute(reference: str, base_dir: str | None) -> str:

@@ -6,7 +6,6 @@ Reading stops at the first block of zeros, as GNU tar does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wherryd.images import entries, header, looks, pax, sparse
@@ -15,6 +14,8 @@ from wherryd.images.entries import DIRECTORY, FIFO, FILE, HARDLINK, MAX_NAME, SY
 from wherryd.images.header import BLOCK, Header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wherryd.images.feed import Feed
 
 MAX_ENTRIES = 2_000_000

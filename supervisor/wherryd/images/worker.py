@@ -1,8 +1,7 @@
 """The worker process: fills one folder from one archive, tells its parent over a pipe, and ends.
 
-Descriptor 0 is the archive, opened by the supervisor; 1 is the pipe for records; the one argument is the
-folder. Records are msgpack maps: {"read": bytes} at most ten times a second; then one of
-{"done": {"entries", "bytes", "digest"}} and {"failed": {"kind", "message", "hint", "errno"}}.
+Descriptor 0 is the archive, opened by the supervisor; 1 is the pipe for records (records.py); the argument is
+the folder. `Read` goes out at most ten times a second, `Done` or `Failed` is the last.
 Must never import trio or anything that talks to a supervisor: what it reads is hostile.
 """
 
@@ -14,21 +13,20 @@ import select
 import signal
 import time
 from threading import Thread
-from typing import Any
-
-import msgpack
 
 from wherryd.images import decompress
 from wherryd.images.broken import BrokenArchive, shown
 from wherryd.images.confine import confine
 from wherryd.images.extract import Extractor
 from wherryd.images.feed import Feed
+from wherryd.images.records import Done, Failed, Read, Record, encode
 from wherryd.images.tar import TarReader
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.process import set_title
 
 ARCHIVE, RECORDS = 0, 1
 _INTERVAL = 0.1
+_LONGEST = 1000
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _UNFIT = (
     errno.ENAMETOOLONG,
@@ -55,11 +53,11 @@ class Reporter:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _INTERVAL
-            self.send({"read": total})
+            self.send(Read(total))
 
-    def send(self, record: dict[str, Any]) -> None:
-        """Write one record, which is below PIPE_BUF and so arrives whole."""
-        os.write(self._fd, msgpack.packb(record))
+    def send(self, record: Record) -> None:
+        """Write one record."""
+        os.write(self._fd, encode(record))
 
 
 def main(folder: str) -> None:
@@ -72,27 +70,27 @@ def main(folder: str) -> None:
         decompress.prepare(compression)
         confine(folder)
         Thread(target=_end_with_parent, daemon=True).start()
-        reporter.send({"done": _unpack(compression, reporter)})
+        reporter.send(_unpack(compression, reporter))
     except BaseException as error:  # noqa: BLE001 - the parent is told of everything
-        reporter.send({"failed": failure(error)})
+        reporter.send(failure(error))
 
 
-def failure(error: BaseException) -> dict[str, Any]:
-    """Return the record of what went wrong; "internal" is a defect of ours."""
+def failure(error: BaseException) -> Failed:
+    """Return what went wrong, by whose fault it is."""
     if isinstance(error, BrokenArchive):
-        return {"kind": "archive", "message": str(error), "hint": error.hint}
+        return Failed("archive", str(error), error.hint)
     if isinstance(error, MemoryError):
-        return {"kind": "archive", "message": "reading it needs too much memory"}
+        return Failed("archive", "reading it needs too much memory")
     if isinstance(error, KernelError):
-        return {"kind": "kernel", "message": str(error), "errno": error.errno}
+        return Failed("kernel", str(error), errno=error.errno)
     if isinstance(error, OSError):
         kind = "no_space" if error.errno in _NO_SPACE else "archive" if error.errno in _UNFIT else "kernel"
         where = f"{error.filename}: " if error.filename else ""
-        return {"kind": kind, "message": f"{where}{error.strerror}", "errno": error.errno}
-    return {"kind": "internal", "message": f"{type(error).__name__}: {error}"}
+        return Failed(kind, f"{where}{error.strerror}", errno=error.errno)
+    return Failed("internal", f"{type(error).__name__}: {error}"[:_LONGEST])
 
 
-def _unpack(compression: str | None, reporter: Reporter) -> dict[str, Any]:
+def _unpack(compression: str | None, reporter: Reporter) -> Done:
     feed = Feed(ARCHIVE, compression, reporter.read)
     feed.start()
     extractor = Extractor(feed)
@@ -104,7 +102,7 @@ def _unpack(compression: str | None, reporter: Reporter) -> dict[str, Any]:
         extractor.finish()
     except OSError as error:
         raise OSError(error.errno, error.strerror, shown(extractor.current) or "/") from error
-    return {"entries": extractor.count, "bytes": extractor.disk, "digest": feed.digest}
+    return Done(extractor.count, extractor.disk, feed.digest)
 
 
 def _refuse_layers(names: list[str]) -> None:

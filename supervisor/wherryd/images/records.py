@@ -1,0 +1,80 @@
+"""What a worker tells the supervisor over its pipe: msgpack arrays back to back, as values on both sides.
+
+Never trusts the other side: what is not exactly one of the three records is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgpack as untyped_msgpack  # type: ignore[import-untyped]  # it has no types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_msgpack: Any = untyped_msgpack
+_LIMIT = 64 << 10
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """So many bytes of the archive have been read."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The layer is whole: entries, bytes of their data in whole pages, the archive's SHA-256 in hex."""
+
+    entries: int
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It is not. `kind` is "archive", "no_space", "kernel" or "internal" (a defect of ours)."""
+
+    kind: str
+    message: str
+    hint: str | None = None
+    errno: int | None = None
+
+
+Record = Read | Done | Failed
+_TAGS: dict[type[Record], str] = {Read: "read", Done: "done", Failed: "failed"}
+
+
+def encode(record: Record) -> bytes:
+    """Return the bytes of one record, fewer than PIPE_BUF."""
+    packed: bytes = _msgpack.packb([_TAGS[type(record)], *astuple(record)])
+    return packed
+
+
+class Decoder:
+    """Bytes as they come off the pipe to records. Raises ValueError."""
+
+    def __init__(self) -> None:
+        self._unpacker: Any = _msgpack.Unpacker(max_buffer_size=_LIMIT)
+
+    def feed(self, data: bytes | bytearray) -> Iterator[Record]:
+        """Yield the records that are complete."""
+        self._unpacker.feed(data)
+        for raw in self._unpacker:
+            yield _decode(raw)
+
+
+def _decode(raw: Any) -> Record:
+    match raw:
+        case ["read", int(total)]:
+            return Read(total)
+        case ["done", int(entries), int(size), str(digest)] if _HEX_DIGEST.fullmatch(digest):
+            return Done(entries, size, digest)
+        case ["failed", str(kind), str(message), str() | None as hint, int() | None as errno]:
+            return Failed(kind, message, hint, errno)
+        case _:
+            raise ValueError(f"no record: {raw!r:.80}")
