@@ -88,7 +88,7 @@ def main(directory: Path, kills: int, seed: int, kind: str) -> None:
         os.close(fd)
     for _ in range(kills):
         victim = fork(supervisor)
-        time.sleep(chance.uniform(0.001, 0.012))
+        time.sleep(chance.uniform(0.002, 0.016))
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
     # The container may wait on a full pipe: the last supervisor empties it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextlib import nullcontext, suppress
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from errno import EAGAIN, EOPNOTSUPP
 from functools import partial
@@ -62,8 +62,9 @@ async def read(
             await reading.begin(tail, from_offset)
             while True:
                 seen, over = log.changes, log.finished
-                async for chunk in reading.forward():
-                    yield chunk
+                async with aclosing(reading.forward()) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
                 if over or not follow or not await _changed(log, seen, until):
                     return
     finally:
