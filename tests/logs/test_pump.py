@@ -199,6 +199,21 @@ async def test_closing_a_log_closes_its_descriptors(bench: Bench) -> None:
         await trio.lowlevel.checkpoint()
 
 
+async def test_a_run_begun_right_after_the_last_was_closed_is_logged(bench: Bench) -> None:
+    """What is dropped is what was attached at that moment, not what comes later."""
+    for number in range(100):
+        old = bench.pipe()
+        bench.log.close()
+        bench.log.prepare()
+        start = bench.log.size()
+        new = bench.pipe()
+        os.write(new, b"run %d\n" % number)
+        os.close(new)
+        os.close(old)
+        await bench.log.wait_drained()
+        assert await bench.text(from_offset=start) == b"run %d\n" % number
+
+
 async def test_a_terminal_is_read_to_its_end(bench: Bench) -> None:
     """All that was written before the last slave closed is in the log; then the stream is over."""
     master, slave = os.openpty()

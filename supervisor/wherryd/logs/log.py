@@ -59,10 +59,12 @@ class Log:
     def prepare(self) -> None:
         """Make the files ready for a run: as `open`, on a log that may have had runs before."""
         self.closed = False
+        # Not `self.segment`: that is the pump's, which opens it when the first byte comes.
+        files = Segment(self.directory)
         try:
-            self.segment.open()
+            files.open()
         finally:
-            self.segment.close()
+            files.close()
 
     @property
     def finished(self) -> bool:
@@ -108,7 +110,7 @@ class Log:
     def close(self) -> None:
         """Let go of all descriptors, moved or not, and end all followers. The files stay."""
         self.closed = True
-        if self.pump is not None:
+        if self.pump is not None and self.sources:
             self.pump.drop(self)
         self.notify()
 

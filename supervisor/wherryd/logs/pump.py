@@ -27,7 +27,7 @@ import trio
 from wherryd.logs.source import Pipe, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wherryd.logs.log import Log
     from wherryd.logs.source import Source
@@ -110,12 +110,12 @@ class LogPump:
             raise
 
     def give_up(self, log: Log) -> None:
-        """Make what the log's streams hold now the last of them."""
-        self._command(partial(self._give_up, log))
+        """Make what the log's streams of now hold the last of them."""
+        self._command(partial(self._give_up, list(log.sources)))
 
     def drop(self, log: Log) -> None:
-        """Close the log's streams and files as they are."""
-        self._command(partial(self._drop, log))
+        """Close the log's streams of now as they are."""
+        self._command(partial(self._drop, list(log.sources)))
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
@@ -208,9 +208,10 @@ class LogPump:
             self._token.run_sync_soon(call, idempotent=idempotent)
 
     def _end(self, source: Source) -> None:
-        self._forget(source)
-        if not source.log.sources:
+        # Before the trio thread can see that the run is over, and prepare the files for the next.
+        if source.log.sources == {source}:
             source.log.segment.close()
+        self._forget(source)
 
     def _forget(self, source: Source) -> None:
         # Before the close: other processes hold duplicates, so closing alone does not end the watch.
@@ -225,15 +226,19 @@ class LogPump:
             source.watched = False
             self._epoll.unregister(source.fd)
 
-    def _give_up(self, log: Log) -> None:
-        for source in list(log.sources):
+    def _give_up(self, sources: Sequence[Source]) -> None:
+        for source in self._living(sources):
             source.give_up()
             self._serve(source)
 
-    def _drop(self, log: Log) -> None:
-        for source in list(log.sources):
-            self._forget(source)
-        log.segment.close()
+    def _drop(self, sources: Sequence[Source]) -> None:
+        for source in self._living(sources):
+            if source in self._stuck:
+                self._trouble(source.log, None)
+            self._end(source)
+
+    def _living(self, sources: Sequence[Source]) -> list[Source]:
+        return [source for source in sources if self._sources.get(source.fd) is source]
 
 
 def _describe(log: Log, error: OSError) -> str:
