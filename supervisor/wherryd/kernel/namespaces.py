@@ -37,8 +37,11 @@ _IFREQ = struct.Struct("16sh22x")
 def loopback_up() -> None:
     """Bring `lo` of the current network namespace up. netdevice(7)."""
     try:
-        with _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC) as sock:
-            fcntl.ioctl(sock, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP_RUNNING))
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP_RUNNING))
+        finally:
+            sock.close()
     except OSError as error:
         raise from_oserror(error, "ioctl SIOCSIFFLAGS", "lo") from error
 

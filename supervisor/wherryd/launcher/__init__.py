@@ -1,0 +1,17 @@
+"""The launcher: a small process that forks, reaps and holds descriptors, and outlives the supervisor.
+
+    plan.py     what a container's first process does before its command, as values
+    wire.py     the private protocol: msgpack over SEQPACKET, descriptors ride along
+
+In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
+    main.py     start-up
+    loop.py     the event loop: requests in, exits out, never waiting for anybody
+    entry.py    one container: its descriptors and what is known of it
+    child.py    the forked child: applies a plan and executes
+    root.py     the child's root file system
+    user.py     the container's own passwd and group files
+
+In the supervisor's process (trio):
+    start.py    starting a launcher that is nobody's child
+    handle.py   talking to it
+"""

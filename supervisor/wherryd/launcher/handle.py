@@ -1,0 +1,254 @@
+"""The supervisor's handle on the launcher: spawn, wait for the exit, release.
+
+Owns the connection, and a duplicate of each container's pidfd for the day when the launcher dies.
+Must never block on the launcher, and never guess an exit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from wherryd import journal
+from wherryd.launcher import wire
+from wherryd.launcher.link import Link, open_link
+from wherryd.launcher.orphan import wait_orphan
+from wherryd.launcher.outcome import Adopted, Exit, SpawnFailed, Spawned, descriptors
+from wherryd.launcher.start import LauncherUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from wherryd.launcher.plan import Plan
+
+__all__ = ["Adopted", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher"]
+
+_SIGKILL = 9
+
+
+class _Pending:
+    """A spawn whose answer has not come. `abandoned`: whoever asked was cancelled."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.spawned: Spawned | None = None
+        self.failure: SpawnFailed | None = None
+        self.abandoned = False
+
+
+class _Held:
+    """A container from its start until its release."""
+
+    def __init__(self, pidfd: int) -> None:
+        self.pidfd = pidfd
+        self.exit: Exit | None = None
+        self.ended: trio.Event | None = None
+
+    def end(self, status: Exit) -> None:
+        """Record how it ended; the first to say so knows it best."""
+        if self.exit is None:
+            self.exit = status
+            if self.ended is not None:
+                self.ended.set()
+
+
+class Launcher:
+    """A launcher process, replaced by a new one when it dies. Made by `open_launcher`.
+
+    `adopted` is what a living launcher held when we came, descriptors included: the caller's from then on.
+    """
+
+    def __init__(self, run_dir: Path, nursery: trio.Nursery) -> None:
+        self.adopted: tuple[Adopted, ...] = ()
+        self._run_dir = run_dir
+        self._nursery = nursery
+        self._link: Link | None = None
+        self._connecting = trio.Lock()
+        self._pending: dict[str, _Pending] = {}
+        self._held: dict[str, _Held] = {}
+        self._listed = trio.Event()
+        self._list: list[Adopted] = []
+        self._on = {
+            "spawned": self._on_spawned,
+            "failed": self._on_failed,
+            "exited": self._on_exited,
+            "held": self._on_held,
+            "listed": self._on_listed,
+        }
+
+    @property
+    def pid(self) -> int | None:
+        """The launcher's process id; None between its death and the next spawn."""
+        return self._link.pid if self._link else None
+
+    async def connect(self) -> None:
+        """Find or start the launcher, and take over what it holds."""
+        link = await self._connected()
+        link.send(wire.pack("list"))
+        await self._listed.wait()
+        self.adopted = tuple(self._list)
+
+    async def spawn(self, plan: Plan, netns: int | None = None) -> Spawned:
+        """Start a container; returns when its command executes. The descriptors are the caller's.
+
+        A cancelled spawn leaves nothing behind. Raises SpawnFailed, LauncherUnavailable.
+        """
+        await self._settled(plan.id)
+        link = self._link or await self._connected()
+        pending = self._pending[plan.id] = _Pending()
+        try:
+            link.send(_request(plan), () if netns is None else (netns,))
+            await pending.answered.wait()
+        except BaseException:
+            self._abandon(plan.id, pending)
+            raise
+        if pending.failure is not None:
+            raise pending.failure
+        assert pending.spawned is not None  # noqa: S101 - an answer is one or the other
+        return pending.spawned
+
+    async def wait_exit(self, name: str) -> Exit:
+        """Return how a container ended, once it has. Remembered until `release`; KeyError after that."""
+        held = self._held[name]
+        if held.exit is None:
+            held.ended = held.ended or trio.Event()
+            await held.ended.wait()
+        return held.exit or Exit()
+
+    def release(self, name: str) -> None:
+        """Let the launcher forget a container and close its descriptors; unknown ones are fine."""
+        held = self._held.pop(name, None)
+        if held is not None:
+            os.close(held.pidfd)
+        self._send("release", name)
+
+    def close_stdin(self, name: str) -> None:
+        """Let the launcher drop its duplicate of the standard input pipe."""
+        self._send("close_stdin", name)
+
+    def close(self) -> None:
+        """Hang up; the launcher and its containers stay."""
+        for held in self._held.values():
+            os.close(held.pidfd)
+        self._held.clear()
+        if self._link is not None:
+            self._link.close()
+
+    def _send(self, *message: Any) -> None:
+        if self._link is not None:
+            self._link.send(wire.pack(*message))
+
+    async def _connected(self) -> Link:
+        async with self._connecting:
+            if self._link is None:
+                self._link = await open_link(self._run_dir, self._nursery)
+                self._nursery.start_soon(self._receive, self._link)
+            return self._link
+
+    async def _settled(self, name: str) -> None:
+        """Wait for the end of an abandoned spawn of the same container."""
+        pending = self._pending.get(name)
+        if pending is not None:
+            await pending.answered.wait()
+
+    def _abandon(self, name: str, pending: _Pending) -> None:
+        pending.abandoned = True
+        self._send("kill", name, _SIGKILL)
+        if pending.spawned is not None:
+            self._discard(pending.spawned)
+
+    def _discard(self, spawned: Spawned) -> None:
+        spawned.close()
+        self._send("kill", spawned.id, _SIGKILL)
+        self.release(spawned.id)
+
+    async def _receive(self, link: Link) -> None:
+        async for message, fds in link.messages():
+            self._on[message[0]](*message[1:], fds=fds)
+        self._lost(link)
+
+    def _on_spawned(self, name: str, pid: int, kinds: tuple[str, ...], *, fds: list[int]) -> None:
+        spawned = Spawned(id=name, pid=pid, **descriptors(kinds, fds))
+        pending = self._pending.pop(name, None)
+        if pending is None:
+            spawned.close()  # started for the supervisor before us: `held` tells of it in a moment
+            return
+        if pending.abandoned:
+            self._discard(spawned)
+        else:
+            self._held[name] = _Held(os.dup(spawned.pidfd))
+            pending.spawned = spawned
+        pending.answered.set()
+
+    def _on_failed(self, name: str, step: str, *reason: Any, fds: list[int]) -> None:  # noqa: ARG002 - every message has it
+        op, path, number, hint = reason
+        pending = self._pending.pop(name, None)
+        if pending is not None:
+            pending.failure = SpawnFailed(step=step, op=op, path=path, errno=number, hint=hint)
+            pending.answered.set()
+
+    def _on_exited(self, name: str, code: int | None, signal: int | None, *, fds: list[int]) -> None:  # noqa: ARG002 - as above
+        held = self._held.get(name)
+        if held is not None:
+            held.end(Exit(code=code, signal=signal))
+
+    def _on_held(self, name: str, pid: int, kinds: tuple[str, ...], *state: Any, fds: list[int]) -> None:
+        code, signal, in_flight = state
+        ended = None if code is None and signal is None else Exit(code=code, signal=signal)
+        adopted = Adopted(id=name, pid=pid, exit=ended, **descriptors(kinds, fds))
+        if in_flight:
+            # Its start was a dead supervisor's, who never counted it as started.
+            adopted.close()
+            self._pending[name] = pending = _Pending()
+            self._abandon(name, pending)
+            return
+        self._held[name] = held = _Held(os.dup(adopted.pidfd))
+        if ended is not None:
+            held.end(ended)
+        self._list.append(adopted)
+
+    def _on_listed(self, *, fds: list[int]) -> None:  # noqa: ARG002 - as above
+        self._listed.set()
+
+    def _lost(self, link: Link) -> None:
+        """The launcher died: starts in flight fail, exits are read through the pidfds."""
+        journal.error("launcher lost: its containers go on, the next start makes a new one", pid=link.pid)
+        link.close()
+        self._link = None
+        self._listed.set()
+        for pending in self._pending.values():
+            pending.failure = SpawnFailed(
+                step="launcher", op="spawn", path=None, errno=errno.EPIPE, hint="the launcher died: try again"
+            )
+            pending.answered.set()
+        self._pending.clear()
+        for held in self._held.values():
+            if held.exit is None:
+                self._nursery.start_soon(_watch_orphan, held)
+
+
+async def _watch_orphan(held: _Held) -> None:
+    held.end(await wait_orphan(held.pidfd))
+
+
+def _request(plan: Plan) -> bytes:
+    packed = wire.pack(*plan.to_wire())
+    return wire.pack("spawn", plan.id, plan.cgroup, plan.namespaces, plan.stdin, plan.terminal, packed)
+
+
+@asynccontextmanager
+async def open_launcher(run_dir: Path) -> AsyncIterator[Launcher]:
+    """Connect to the launcher of `run_dir`, or start one; on leaving, hang up. Raises LauncherUnavailable."""
+    async with trio.open_nursery() as nursery:
+        launcher = Launcher(run_dir, nursery)
+        try:
+            await launcher.connect()
+            yield launcher
+        finally:
+            nursery.cancel_scope.cancel()
+            launcher.close()

@@ -1,0 +1,77 @@
+"""What the launcher's handle answers: a started container, its exit, or why it did not start. Values only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a container ended: a code, or a signal, or neither when nobody could see it."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    @classmethod
+    def of_status(cls, status: int | None) -> Self:
+        """Return the exit for a wait status (waitpid(2)); None is unknown."""
+        if status is None:
+            return cls()
+        code = os.waitstatus_to_exitcode(status)
+        return cls(code=code) if code >= 0 else cls(signal=-code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """A container whose command executes, and our descriptors of it: the holder closes them.
+
+    `tty` is the terminal's master, instead of the three pipes; `stdin` only if the plan asked for it.
+    """
+
+    id: str
+    pid: int
+    pidfd: int
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+    tty: int | None = None
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty):
+            if fd is not None:
+                os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted(Spawned):
+    """A container that a living launcher held when the supervisor came; `exit` None: it runs."""
+
+    exit: Exit | None = None
+
+
+def descriptors(kinds: Iterable[str], fds: Iterable[int]) -> dict[str, int]:
+    """Return the fields of a Spawned for the descriptors of a message."""
+    return dict(zip(kinds, fds, strict=True))
+
+
+class SpawnFailed(Exception):
+    """A container did not come to execute its command; nothing of it is left.
+
+    `step` is where in the plan, `op` what the kernel was asked, `errno` 0 when it was not the kernel.
+    """
+
+    def __init__(self, *, step: str, op: str, path: str | None, errno: int, hint: str | None) -> None:
+        where = f" {path}" if path else ""
+        reason = os.strerror(errno) if errno else "failed"
+        super().__init__(f"{step}: {op}{where}: {reason}" + (f" ({hint})" if hint else ""))
+        self.step = step
+        self.op = op
+        self.path = path
+        self.errno = errno
+        self.hint = hint

@@ -1,0 +1,133 @@
+"""The child's root file system, from the plan's values. Runs in the forked child, in its own mount namespace.
+
+Every path inside the root is resolved by the kernel within the root; nothing in the image is trusted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from wherryd.kernel.errors import KernelError, from_oserror
+from wherryd.kernel.mounts import attach, clone_tree, make_private, mount_on, set_options, swap_root
+from wherryd.kernel.paths import make_in_root, open_in_root
+from wherryd.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherryd.launcher.plan import Device, Mount, Plan
+
+_EMPTY_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "mode=755")
+
+
+def make_root(plan: Plan) -> int:
+    """Mount the root where nobody else sees it; return a descriptor of it."""
+    make_private("/")
+    root = plan.root
+    data = f"lowerdir={':'.join(map(_by_descriptor, root.layers))}"
+    data += f",upperdir={_by_descriptor(root.upper)},workdir={_by_descriptor(root.work)}"
+    target = _open(root.mountpoint)
+    mount_on(target, "overlay", "overlay", (data, "volatile") if root.volatile else (data,))
+    return _open(root.mountpoint)
+
+
+def _by_descriptor(path: str) -> str:
+    # Short, free of the option syntax's commas and colons, and tells the container nothing about the host.
+    return f"/proc/self/fd/{_open(path)}"
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open", path) from error
+
+
+def mount_all(plan: Plan, root: int) -> None:
+    """Make the plan's mounts, device nodes and links in the root."""
+    for mount in plan.mounts:
+        (_bind if mount.type == "bind" else _mount)(root, mount)
+    for device in plan.devices:
+        _make_node(root, device)
+    for target, path in plan.links:
+        _make_link(root, target, path)
+
+
+def _make_node(root: int, device: Device) -> None:
+    directory, name = os.path.split(device.path)
+    number = os.makedev(device.major, device.minor)
+    try:
+        os.mknod(name, device.mode | stat.S_IFCHR, number, dir_fd=open_in_root(root, directory))
+    except OSError as error:
+        raise from_oserror(error, "mknod", device.path) from error
+
+
+def _make_link(root: int, target: str, path: str) -> None:
+    directory, name = os.path.split(path)
+    try:
+        os.symlink(target, name, dir_fd=open_in_root(root, directory))
+    except OSError as error:
+        raise from_oserror(error, "symlink", path) from error
+
+
+def _mount(root: int, mount: Mount) -> None:
+    target = make_in_root(root, mount.destination, directory=True)
+    mount_on(target, mount.type, mount.source, mount.options)
+
+
+def _bind(root: int, mount: Mount) -> None:
+    tree = clone_tree(mount.source)
+    directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    target = make_in_root(root, mount.destination, directory=directory)
+    set_options(tree, mount.options)
+    attach(tree, target)
+
+
+def hide(plan: Plan, root: int) -> None:
+    """Cover the masked paths, files with /dev/null and directories with nothing; make the others read-only."""
+    null = open_in_root(root, "/dev/null")
+    empty: int | None = None
+    for path in plan.masked_paths:
+        target = _existing(root, path)
+        if target is None:
+            continue
+        if not stat.S_ISDIR(os.fstat(target).st_mode):
+            attach(clone_tree("", dirfd=null, recursive=False), target)
+        elif empty is None:
+            mount_on(target, "tmpfs", "tmpfs", _EMPTY_OPTIONS)
+            empty = open_in_root(root, path)
+        else:
+            attach(clone_tree("", dirfd=empty, recursive=False), target)
+    for path in plan.readonly_paths:
+        target = _existing(root, path)
+        if target is not None:
+            _make_read_only(target)
+
+
+def _make_read_only(target: int) -> None:
+    tree = clone_tree("", dirfd=target)
+    set_options(tree, ("ro",))
+    attach(tree, target)
+
+
+def _existing(root: int, path: str) -> int | None:
+    try:
+        return open_in_root(root, path)
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def enter(plan: Plan, root: int) -> None:
+    """Make it the root, go to the working directory (made if missing, as docker), and lock the root if asked."""
+    swap_root(root)
+    try:
+        os.makedirs(plan.cwd, 0o755, exist_ok=True)
+        os.chdir(plan.cwd)
+        os.getcwd()
+    except OSError as error:
+        raise from_oserror(error, "chdir", plan.cwd) from error
+    if plan.root.read_only:
+        mount_setattr(AT_FDCWD, "/", 0, MOUNT_ATTR_RDONLY)

@@ -1,0 +1,98 @@
+"""Users by the container's own /etc/passwd and /etc/group. Must never trust those files or ask libnss.
+
+A numeric id is a plain decimal number below 2^32 - 1; everything else is a name that must be listed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from wherryd.kernel.errors import KernelError, from_oserror
+
+_MAX_ID = (1 << 32) - 2  # 2^32 - 1 means "leave it as it is" to the kernel
+_MAX_SIZE = 4 << 20  # a file that is bigger is an attack on our memory
+_MAX_DIGITS = 10
+
+
+class User:
+    """Who the command runs as. `home` is None when /etc/passwd does not know the user."""
+
+    def __init__(self, uid: int, gid: int, groups: list[int], home: str | None) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.home = home
+
+
+def resolve(text: str) -> User:
+    """Return the user for "", "name", "uid", "name:group" or "uid:gid", with supplementary groups as docker.
+
+    Reads the files of the current root. Raises KernelError.
+    """
+    who, colon, which = text.partition(":")
+    if (colon and not (who and which)) or not text.isprintable():
+        raise _refused(text, "write it as name, uid, name:group or uid:gid")
+    uid, gid, name, home = _find_user(who or "0")
+    groups = _records("/etc/group", 4)
+    if colon:
+        return User(uid, _find_group(which, groups), [], home)
+    extra = [_number(fields[2]) for fields in groups if name and name in fields[3].split(",")]
+    return User(uid, gid, [group for group in extra if group is not None], home)
+
+
+def _find_user(who: str) -> tuple[int, int, str, str | None]:
+    number = _number(who)
+    for fields in _records("/etc/passwd", 7):
+        uid, gid = _number(fields[2]), _number(fields[3])
+        if uid is not None and gid is not None and (fields[0] == who or uid == number):
+            return uid, gid, fields[0], fields[5] or "/"
+    if number is None:
+        raise _refused(who, "no such user in the image's /etc/passwd")
+    return number, 0, "", None
+
+
+def _find_group(which: str, groups: list[list[str]]) -> int:
+    number = _number(which)
+    if number is not None:
+        return number
+    for fields in groups:
+        gid = _number(fields[2])
+        if fields[0] == which and gid is not None:
+            return gid
+    raise _refused(which, "no such group in the image's /etc/group")
+
+
+def _number(text: str) -> int | None:
+    plain = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    number = int(text) if plain else -1
+    if number > _MAX_ID:
+        raise _refused(text, f"ids go up to {_MAX_ID}")
+    return number if plain else None
+
+
+def _records(path: str, fields: int) -> list[list[str]]:
+    lines = (line.split(":") for line in _read(path).split("\n"))
+    return [line for line in lines if len(line) >= fields and line[0]]
+
+
+def _read(path: str) -> str:
+    try:
+        # O_NONBLOCK: a fifo must not hold us up before we see that it is one
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise from_oserror(error, "open", path) from error
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise KernelError("read", path, errno.EINVAL, "the image's file is not a regular file")
+        data = file.read(_MAX_SIZE + 1)
+    if len(data) > _MAX_SIZE:
+        raise KernelError("read", path, errno.EFBIG, "the image's file is bigger than 4 MiB")
+    return os.fsdecode(data)
+
+
+def _refused(text: str, why: str) -> KernelError:
+    return KernelError("user", text, errno.EINVAL, why)

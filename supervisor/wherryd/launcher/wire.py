@@ -1,0 +1,103 @@
+"""The private protocol between supervisor and launcher: one msgpack list per SEQPACKET message.
+
+Owns framing and descriptor passing. Must never block: a full socket is BlockingIOError.
+
+To the launcher:
+    spawn id cgroup namespaces stdin terminal plan  (with a network namespace, if the plan says so)
+    release id          forget the container and close its descriptors
+    close_stdin id      drop the duplicate of its standard input
+    kill id signal      also while it is being set up
+    list
+From the launcher:
+    hello version pid   first on every connection
+    spawned id pid kinds                    with one descriptor per kind
+    failed id step op path errno hint       nothing of it is left
+    exited id code signal                   one of the two is nil
+    held id pid kinds code signal pending   an answer to list, with the descriptors
+    listed                                  the end of that
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import _socket
+import msgpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Protocol
+
+    class Socket(Protocol):
+        """What `socket.socket` and its C base share."""
+
+        def sendmsg(self, buffers: Iterable[bytes], ancdata: Iterable[tuple[int, int, bytes]], /) -> int:
+            """Send one message."""
+            ...
+
+        def recvmsg(self, bufsize: int, ancbufsize: int, flags: int, /) -> tuple[bytes, Any, int, Any]:
+            """Receive one message."""
+            ...
+
+
+VERSION = 1
+"""Raised with every change: both ends are the same release, except across an upgrade."""
+
+KINDS = ("pidfd", "stdin", "stdout", "stderr", "terminal")
+
+_INLINE_MAX = 128 * 1024  # well below the smallest default SO_SNDBUF, 208 KiB
+_MAX_FDS = 8
+_ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
+
+
+def pack(*message: Any) -> bytes:
+    """Return a message as bytes; text that is no UTF-8 keeps its bytes."""
+    packed: bytes = msgpack.packb(message, unicode_errors="surrogateescape")
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """Return what `pack` packed; sequences are tuples."""
+    return msgpack.unpackb(data, use_list=False, unicode_errors="surrogateescape", strict_map_key=False)
+
+
+def send(sock: Socket, data: bytes, fds: Sequence[int] = ()) -> None:
+    """Send a packed message with descriptors; one that is too big for a datagram travels in a memfd.
+
+    Raises BlockingIOError when the peer does not read, OSError when it is gone.
+    """
+    if len(data) <= _INLINE_MAX:
+        _sendmsg(sock, data, fds)
+        return
+    memfd = os.memfd_create("wherry message", os.MFD_CLOEXEC)
+    try:
+        with open(memfd, "wb", closefd=False) as file:
+            file.write(data)
+        _sendmsg(sock, pack("memfd"), [memfd, *fds])
+    finally:
+        os.close(memfd)
+
+
+def _sendmsg(sock: Socket, data: bytes, fds: Sequence[int]) -> None:
+    rights = struct.pack(f"{len(fds)}i", *fds)
+    sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else [])
+
+
+def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:
+    """Return the next message and its descriptors; None at the end. Raises BlockingIOError when there is none yet."""
+    data, ancillary, flags, _ = sock.recvmsg(_INLINE_MAX + 1, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
+    fds = [fd for _, _, rights in ancillary for fd in struct.unpack(f"{len(rights) // 4}i", rights)]
+    if not data:
+        return None
+    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+        for fd in fds:
+            os.close(fd)
+        raise ValueError("a message of the launcher protocol was cut: out of descriptors, or not our peer")
+    message = unpack(data)
+    if message[0] != "memfd":
+        return message, fds
+    with open(fds[0], "rb") as file:
+        file.seek(0)
+        return unpack(file.read()), fds[1:]
