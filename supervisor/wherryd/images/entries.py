@@ -12,8 +12,8 @@ from wherryd.images.broken import BrokenArchive, shown
 if TYPE_CHECKING:
     from wherryd.images.sparse import Sparse
 
-MAX_NAME = 4095
-"""Bytes: PATH_MAX without its NUL, so that every entry can be reached by one path."""
+MAX_NAME = 4000
+"""Bytes: below PATH_MAX (4096), with room for the folders above the root when a tree is removed by path."""
 MAX_DEPTH = 256
 """Folders in one another: a bound for everything that walks the tree later."""
 

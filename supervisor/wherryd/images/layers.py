@@ -79,7 +79,11 @@ class LayerStore:
     def begin(self) -> Path:
         """Make an empty root directory to unpack into; it belongs to the caller until publish or discard."""
         folder = Path(tempfile.mkdtemp(dir=self._tmp)) / _ROOT
-        folder.mkdir(mode=0o755)
+        try:
+            folder.mkdir(mode=0o755)
+        except OSError:
+            folder.parent.rmdir()
+            raise
         return folder
 
     def publish(self, folder: Path, layer: Layer) -> None:
@@ -106,15 +110,20 @@ class LayerStore:
 
     def _read(self) -> Iterator[Layer]:
         for folder in self._layers.iterdir():
-            try:
-                meta = json.loads((folder / _META).read_bytes())
-                layer = Layer(**meta)
-            except (OSError, ValueError, TypeError):
-                # a layer that cannot say what it is would be used without knowing: unpack it again instead
+            layer = _whole_layer(folder)
+            if layer is None:
                 trees.remove_tree(folder)
-                continue
-            if layer.digest == folder.name:
+            else:
                 yield layer
+
+
+def _whole_layer(folder: Path) -> Layer | None:
+    """Return what a layer's folder says it is; None if it cannot say, and so is to be unpacked again."""
+    try:
+        layer = Layer(**json.loads((folder / _META).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return layer if layer.digest == folder.name and (folder / _ROOT).is_dir() else None
 
 
 def _sync_file_system(folder: Path) -> None:

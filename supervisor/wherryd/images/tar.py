@@ -68,7 +68,7 @@ class TarReader:
 
     def _headers(self) -> Iterator[bytes]:
         head = self._feed.peek(BLOCK)
-        if head != header.ZEROS and not (len(head) == BLOCK and header.is_header(head)):
+        if head != header.ZEROS and not header.is_header(head):
             raise BrokenArchive(f"it is no tar archive: {looks.describe(head)}")
         for _ in range(_MAX_HEADERS):
             if self._feed.at_end():

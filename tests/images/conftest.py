@@ -1,0 +1,67 @@
+"""Fixtures of the image tests."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wherryd.images.store import ImageStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    path = tmp_path / "state"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def database() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def store(state: Path, database: sqlite3.Connection) -> ImageStore:
+    store = ImageStore(state / "images", database)
+    store.recover()
+    return store
+
+
+@pytest.fixture
+def nothing_left(state: Path) -> Callable[[], None]:
+    """Assert that no layer and no temporary file is there, and no worker."""
+
+    def check() -> None:
+        for name in ("tmp", "layers"):
+            assert list((state / "images" / name).iterdir()) == []
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command = process.read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            assert str(state).encode() not in command or b"wherryd.images" not in command
+
+    return check
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Callable[[bytes], str]:
+    """Write bytes to a new file and return its path."""
+    count = 0
+
+    def write(data: bytes, name: str = "") -> str:
+        nonlocal count
+        count += 1
+        path = tmp_path / (name or f"image{count}")
+        path.write_bytes(data)
+        return str(path)
+
+    return write
