@@ -32,9 +32,9 @@ def hardlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member(name, type=tarfile.LNKTYPE, linkname=target)
 
 
-def tar_bytes(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002 - tarfile's own name
+def tar_bytes(*members: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=format) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=kind) as tar:
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()
@@ -43,8 +43,8 @@ def tar_bytes(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.PAX
 def raw_header(**fields: Any) -> bytes:
     """One header block with any bytes in its fields, and a right checksum."""
     values = {
-        "name": b"x", "mode": b"0000644\0", "uid": b"0000000\0", "gid": b"0000000\0", "size": b"00000000000\0",
-        "mtime": b"00000000000\0", "type": b"0", "link": b"", "magic": b"ustar\x0000", **fields,
+        "name": b"x", "mode": b"0000644\0", "uid": b"0000000\0", "gid": b"0000000\0",
+        "size": b"00000000000\0", "mtime": b"00000000000\0", "type": b"0", "link": b"", "magic": b"ustar\x0000", **fields,
     }  # fmt: skip
     block = bytearray(512)
     places = (("name", 0), ("mode", 100), ("uid", 108), ("gid", 116), ("size", 124), ("mtime", 136),
@@ -63,7 +63,7 @@ def gnu_tar(source: Path, archive: Path, *options: str) -> Path:
 
 
 def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything an archive may carry, by path: type, mode, owner, mtime, size, link, data, xattrs, names of it."""
+    """Everything an archive may carry, by path: mode, owner, mtime, content, xattrs, and all its names."""
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[int, list[str]] = {}
     for path in [root, *root.rglob("*")]:

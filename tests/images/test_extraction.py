@@ -1,4 +1,7 @@
-"""What an archive says, the layer is: compared with GNU tar's own extraction, or with the archive's source."""
+"""What an archive says, the layer is: compared with GNU tar's own extraction, or with the source."""
+
+# a test may block its own loop
+# ruff: noqa: ASYNC221
 
 from __future__ import annotations
 
@@ -158,7 +161,8 @@ async def test_later_entry_wins(store: ImageStore, archive: Write) -> None:
         for name in ("first", "other", "link", "was-file/inside", "was-link/inside", "twice/a")
     }
     assert texts == {
-        "first": b"2", "other": b"1", "link": b"3", "was-file/inside": b"5", "was-link/inside": b"6", "twice/a": b"7",
+        "first": b"2", "other": b"1", "link": b"3", "was-file/inside": b"5",
+        "was-link/inside": b"6", "twice/a": b"7",
     }  # fmt: skip
     assert not (root / "link").is_symlink()
     assert (root / "was-folder").readlink() == Path("first")
@@ -222,7 +226,7 @@ async def test_overlay_control_data_is_left_out(store: ImageStore, archive: Writ
 
 async def test_archive_cut_at_a_boundary_is_accepted(store: ImageStore, archive: Write) -> None:
     """Many programs write no end mark, and GNU tar asks for none."""
-    tar = tar_bytes(member("a", b"1"), member("b", b"2"), format=tarfile.USTAR_FORMAT)[:2048]
+    tar = tar_bytes(member("a", b"1"), member("b", b"2"), kind=tarfile.USTAR_FORMAT)[:2048]
     assert sorted(os.listdir(await root_of(store, archive(tar)))) == ["a", "b"]
 
 

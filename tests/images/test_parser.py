@@ -90,7 +90,7 @@ def test_entries_are_what_tarfile_wrote(members: list[dict[str, Any]], kind: int
 
 
 @given(st.binary(min_size=512, max_size=512) | st.builds(
-    lambda **fields: raw_header(**fields),
+    raw_header,
     name=st.binary(min_size=1, max_size=100), size=st.binary(min_size=12, max_size=12),
     mode=st.binary(min_size=8, max_size=8), mtime=st.binary(min_size=12, max_size=12),
 ))  # fmt: skip
