@@ -7,28 +7,43 @@ Owns the format. Callers give the event's name and its facts: `log.info("contain
 
 from __future__ import annotations
 
-import logging
-import sys
+import os
 import time
-from typing import Any
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-_LOGGER = logging.getLogger("wherryd")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
+
+_STDERR = 2
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:+,@%")
 
+_debug = False
 
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        facts: dict[str, Any] = getattr(record, "facts", {})
-        fields = [
-            f"time={stamp}.{int(record.msecs):03d}Z",
-            f"level={record.levelname.lower()}",
-            f"event={quoted(record.getMessage())}",
-            *(f"{key}={quoted(value)}" for key, value in facts.items()),
-        ]
-        if record.exc_info:
-            fields.append(f"traceback={quoted(self.formatException(record.exc_info))}")
-        return " ".join(fields)
+
+def setup(*, debug: bool) -> None:
+    """Say whether `debug` lines are written."""
+    global _debug  # noqa: PLW0603 - one process, one log
+    _debug = debug
+
+
+def debugging() -> bool:
+    """Say whether `debug` lines are written, for facts that cost something to find."""
+    return _debug
+
+
+def write(level: str, event: str, facts: Mapping[str, object]) -> None:
+    """Write a line, in one call, so that lines of several processes do not mix."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    fields = "".join([f" {key}={quoted(value)}" for key, value in facts.items()])
+    line = f"time={stamp}.{int(now % 1 * 1000):03d}Z level={level} event={quoted(event)}{fields}\n"
+    with suppress(OSError):
+        # Nobody reads it any more, or its disk is full: there is no other place to tell that.
+        os.write(_STDERR, line.encode(errors="replace"))
 
 
 def quoted(value: object) -> str:
@@ -39,42 +54,27 @@ def quoted(value: object) -> str:
     return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
 
 
-def setup(*, debug: bool) -> None:
-    """Send the log to stderr, from `info` on, or from `debug` on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    _LOGGER.handlers[:] = [handler]
-    _LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
-    _LOGGER.propagate = False
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-
-
-def debugging() -> bool:
-    """Say whether `debug` lines are written, for facts that cost something to find."""
-    return _LOGGER.isEnabledFor(logging.DEBUG)
-
-
 def debug(event: str, **facts: object) -> None:
     """Tell what helps to find a defect."""
-    if debugging():
-        _LOGGER.debug(event, extra={"facts": facts})
+    if _debug:
+        write(DEBUG, event, facts)
 
 
 def info(event: str, **facts: object) -> None:
     """Tell what an operator wants to see."""
-    _LOGGER.info(event, extra={"facts": facts})
+    write(INFO, event, facts)
 
 
 def warning(event: str, **facts: object) -> None:
     """Tell what is not as it should be but was dealt with."""
-    _LOGGER.warning(event, extra={"facts": facts})
+    write(WARNING, event, facts)
 
 
 def error(event: str, **facts: object) -> None:
     """Tell what could not be dealt with."""
-    _LOGGER.error(event, extra={"facts": facts})
+    write(ERROR, event, facts)
 
 
 def defect(event: str, exc: BaseException, **facts: object) -> None:
     """Tell of an exception that nobody expected, with its traceback."""
-    _LOGGER.error(event, exc_info=exc, extra={"facts": facts})
+    write(ERROR, event, {**facts, "traceback": "".join(traceback.format_exception(exc))})

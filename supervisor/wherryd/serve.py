@@ -99,6 +99,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.start_soon(guarded, "trash", services.trash.run)
             await _serve_containers(services, store, hierarchies, ready)
             background.cancel_scope.cancel()
+            services.records.flush()
     journal.info("supervisor ended")
 
 

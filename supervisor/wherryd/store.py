@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
@@ -19,7 +20,7 @@ import trio
 from wherry_protocol.errors import NoSpace, WherryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 SCHEMA_VERSION = 1
@@ -37,7 +38,7 @@ class StoreError(WherryError):
 
 
 class Store:
-    """The open database. Every method is one commit."""
+    """The open database. Changes are made inside `transaction`, several in one commit."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -74,6 +75,19 @@ class Store:
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
 
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Commit what is written inside, or nothing of it. Raises NoSpace when the disk refuses."""
+        self._commits += 1
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            yield
+            self._write("COMMIT", ())
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
     def meta(self, key: str) -> str | None:
         """Return a fact kept under `key`, or None."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -81,7 +95,8 @@ class Store:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep a fact under `key`."""
-        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        with self.transaction():
+            self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def add_container(
         self, *, container_id: str, name: str, config: dict[str, Any], status: dict[str, Any]
@@ -121,7 +136,6 @@ class Store:
         await trio.to_thread.run_sync(_checkpoint, self.path)
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        self._commits += 1
         try:
             self.connection.execute(statement, values)
         except sqlite3.OperationalError as error:

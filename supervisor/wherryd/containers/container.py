@@ -30,7 +30,6 @@ class Run:
     `log_offset` is where this run's output starts in the log.
     """
 
-    pid: int
     pidfd: int
     log_offset: int
     stdin: int | None = None
@@ -70,8 +69,9 @@ class Container:
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
         self.run: Run | None = None
-        self.changing = trio.Lock()
-        """Held over start, restart and removal: they exclude each other."""
+        self.pid: int | None = None
+        self.started = trio.Event()
+        """Set when the start under way has come to its end, good or bad."""
         self.ended = trio.Event()
         """Set when the present (or the first) run is over and recorded, or the container is removed."""
 
@@ -98,6 +98,7 @@ class Container:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "exit": self.exit and self.exit.to_wire(),
+            "pid": self.pid,
         }
 
     def restore(self, status: dict[str, Any]) -> None:
@@ -106,6 +107,7 @@ class Container:
         self.started_at = status["started_at"]
         self.finished_at = status["finished_at"]
         self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
+        self.pid = status["pid"]
         if not self.alive and self.exit is not None:
             self.ended.set()
 
@@ -138,7 +140,7 @@ class Container:
             user=config.user,
             hostname=config.hostname,
             stop_signal=signal_name(config.stop_signal),
-            pid=self.run.pid if self.run is not None and self.alive else None,
+            pid=self.pid if self.alive else None,
             image_digest=config.image.digest,
             log_path=str(self.directory / "log"),
             directory=str(self.directory),

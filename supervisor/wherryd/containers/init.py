@@ -49,4 +49,6 @@ def _mapped(name: str) -> Path:
         path = Path(line.rpartition(" ")[2])
         if path.name.startswith(name):
             return path
-    raise Unsupported(f"--init needs a C library with {name}", hint="use a dumb-init that is linked statically")
+    raise Unsupported(
+        f"--init needs a C library with {name}", hint="use a dumb-init that is linked statically"
+    )

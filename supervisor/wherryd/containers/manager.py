@@ -19,11 +19,11 @@ from wherryd.containers.cgroup import freeze, kill_all, thaw
 from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.plan import build_plan
-from wherryd.containers.removal import forget
-from wherryd.containers.supervise import supervise
+from wherryd.containers.removal import remove
+from wherryd.containers.supervise import Start, supervise
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.syscalls import pidfd_send_signal
-from wherryd.tasks import Outcome, detached
+from wherryd.tasks import detached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,28 +51,10 @@ class Manager:
 
     # -- making ---------------------------------------------------------------------------------------------
 
-    async def create(self, spec: RunSpec, progress: Callable[[Progress], None] | None = None) -> Container:
+    async def create(self, spec: RunSpec) -> Container:
         """Make a container (phase CREATED). Raises BadRequest, Conflict, ImageError, NoSpace."""
-        config.check_spec(spec)
-        if spec.name is not None:
-            self.services.registry.check_free(spec.name)
-        if spec.volumes:
-            await self._check_sources(spec)
-        image = await self.services.images.resolve(spec.image, spec.base_dir, progress)
-        container_id = names.new_id()
-        container = Container(
-            container_id=container_id,
-            name=spec.name or names.new_name(self.services.registry.names),
-            config=config.resolve(spec, image, container_id),
-            directory=self.services.settings.containers_dir / container_id,
-            created_at=time.time(),
-        )
-        self.services.registry.add(container)
-        try:
-            self.services.records.add(container)
-        except BaseException:
-            self.services.registry.discard(container)
-            raise
+        container = await self._make(spec, None)
+        self._add(container)
         return container
 
     async def run(
@@ -82,8 +64,10 @@ class Manager:
         attachment: Attachment | None = None,
     ) -> Container:
         """Create and start. A start that fails leaves nothing."""
-        container = await self.create(spec, progress)
-        await self._change(partial(self._first_start, container, attachment))
+        container = await self._make(spec, progress)
+        container.move(Event.START)
+        self._add(container)
+        await self._start(container, attachment, first=True)
         return container
 
     async def dry_run(self, spec: RunSpec) -> str:
@@ -104,7 +88,9 @@ class Manager:
     async def start(self, reference: str, attachment: Attachment | None = None) -> Container:
         """Start a created or ended container; returns when its command is executing."""
         container = self.find(reference)
-        await self._change(partial(self._start, container, attachment))
+        self._settle_last_run(container)
+        container.move(Event.START)
+        await self._start(container, attachment)
         return container
 
     # -- ending ---------------------------------------------------------------------------------------------
@@ -137,7 +123,10 @@ class Manager:
     async def remove(self, reference: str, *, force: bool) -> None:
         """Remove an ended container, with `force` a running one too."""
         container = self.find(reference)
-        await self._change(partial(self._remove, container, force=force))
+        if force:
+            await self._change(partial(self._force_end, container))
+        if self.services.registry.get(container.id) is container:
+            remove(container, self.services)
 
     # -- changing -------------------------------------------------------------------------------------------
 
@@ -244,42 +233,54 @@ class Manager:
         except WherryError as error:
             journal.error("container not stopped", id=container.id, error=error)
 
-    async def _first_start(self, container: Container, attachment: Attachment | None) -> None:
+    async def _make(self, spec: RunSpec, progress: Callable[[Progress], None] | None) -> Container:
+        config.check_spec(spec)
+        if spec.name is not None:
+            self.services.registry.check_free(spec.name)
+        if spec.volumes:
+            await self._check_sources(spec)
+        image = await self.services.images.resolve(spec.image, spec.base_dir, progress)
+        container_id = names.new_id()
+        return Container(
+            container_id=container_id,
+            name=spec.name or names.new_name(self.services.registry.names),
+            config=config.resolve(spec, image, container_id),
+            directory=self.services.settings.containers_dir / container_id,
+            created_at=time.time(),
+        )
+
+    def _add(self, container: Container) -> None:
+        self.services.registry.add(container)
         try:
-            await self._start(container, attachment)
+            self.services.records.add(container)
         except BaseException:
-            await self._remove(container, force=False)
+            self.services.registry.discard(container)
             raise
 
-    async def _start(self, container: Container, attachment: Attachment | None = None) -> None:
-        async with container.changing:
-            await self._launch(container, attachment)
-
-    async def _launch(self, container: Container, attachment: Attachment | None) -> None:
-        if container.phase is Phase.EXITED and not container.log.finished:
-            raise Conflict(
-                f"container {container.name} has output that the full disk has not taken yet",
-                hint="free some space first",
-            )
-        container.move(Event.START)
-        container.ended = container.ended if not container.ended.is_set() else trio.Event()
-        started: Outcome[None] = Outcome()
-        self._nursery.start_soon(supervise, container, self.services, started, attachment)
-        await started.wait()
+    async def _start(
+        self, container: Container, attachment: Attachment | None, *, first: bool = False
+    ) -> None:
+        """Have the start of a container (phase STARTING) done by the task that will own its run."""
+        container.started = trio.Event()
+        if container.ended.is_set():
+            container.ended = trio.Event()
+        start = Start(attachment=attachment, first=first)
+        self._nursery.start_soon(supervise, container, self.services, start)
+        await start.outcome.wait()
 
     async def _restart(self, container: Container, timeout: float | None) -> None:
         container.keep = True
         try:
-            if container.alive:
-                await self._stop(container, timeout)
-            await self._start(container)
+            await self._stop(container, timeout)
+            self._settle_last_run(container)
+            container.move(Event.START)
+            await self._start(container, None)
         finally:
             container.keep = False
 
     async def _stop(self, container: Container, timeout: float | None) -> None:
         if container.phase is Phase.STARTING:
-            async with container.changing:
-                pass
+            await container.started.wait()
         if not container.alive:
             return
         seconds = container.config.spec.stop_timeout if timeout is None else timeout
@@ -292,6 +293,12 @@ class Manager:
             return
         await self._kill_all(container)
 
+    async def _force_end(self, container: Container) -> None:
+        if container.phase is Phase.STARTING:
+            await container.started.wait()
+        if container.alive:
+            await self._kill_all(container)
+
     async def _kill_all(self, container: Container) -> None:
         kill_all(self.services.cgroup_of(container.id))
         with trio.move_on_after(KILL_TIMEOUT):
@@ -302,19 +309,15 @@ class Manager:
             hint="a process waits in the kernel, often for a dead file system: see 'ps -eo pid,stat,wchan'",
         )
 
-    async def _remove(self, container: Container, *, force: bool) -> None:
-        if force:
-            if container.phase is Phase.STARTING:
-                async with container.changing:
-                    pass
-            if container.alive:
-                await self._kill_all(container)
-        async with container.changing:
-            if self.services.registry.get(container.id) is not container:
-                if force or container.config.spec.auto_remove:
-                    return
-                raise NotFound(f"no container {container.name}: it was removed meanwhile")
-            forget(container, self.services)
+    def _settle_last_run(self, container: Container) -> None:
+        """Have the launcher forget the last run before it gets the next of the same id."""
+        if container.phase is Phase.EXITED and not container.log.finished:
+            raise Conflict(
+                f"container {container.name} has output that the full disk has not taken yet",
+                hint="free some space first",
+            )
+        if container.exit is not None:
+            self.services.records.flush()
 
     def _signal(self, container: Container, number: int) -> None:
         run = container.run

@@ -11,22 +11,26 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import trio
+
 from wherry_protocol.containers import ExitStatus
 from wherryd import journal
 from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.config import Config
 from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Phase
+from wherryd.containers.removal import remove_ended
 from wherryd.containers.supervise import adopt
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 
 if TYPE_CHECKING:
-    import trio
-
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted
     from wherryd.store import Store
+
+END_TIMEOUT = 2.0
+"""Seconds for the record of an end that came while there was no supervisor: clients shall see it at once."""
 
 KILL_TIMEOUT = 5.0
 """Seconds for the processes of containers that nobody can supervise any more."""
@@ -38,15 +42,24 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
     held = {entry.id: entry for entry in services.launcher.adopted}
     for entry in held.values():
         container = services.registry.get(entry.id)
-        if container is None or not container.alive:
+        if container is None or _recorded(container, entry):
             await _let_go(services, entry)
-        else:
-            _settle_phase(container)
-            nursery.start_soon(adopt, container, services, entry)
+            continue
+        container.phase = Phase.PAUSED if container.phase is Phase.PAUSED else Phase.RUNNING
+        container.started_at = container.started_at or container.created_at
+        nursery.start_soon(adopt, container, services, entry)
+        if entry.exit is not None:
+            with trio.move_on_after(END_TIMEOUT):
+                await container.ended.wait()
     for container in services.registry:
         if container.alive and container.id not in held:
             await _mark_lost(container, services)
     _sweep(services)
+
+
+def _recorded(container: Container, entry: Adopted) -> bool:
+    """Say whether this run's end is in the database already, and the launcher was only not told to let go."""
+    return entry.exit is not None and container.phase is Phase.EXITED and container.pid == entry.pid
 
 
 def _load(services: Services, store: Store) -> None:
@@ -60,12 +73,6 @@ def _load(services: Services, store: Store) -> None:
         )
         container.restore(status)
         services.registry.add(container)
-
-
-def _settle_phase(container: Container) -> None:
-    """Take a start whose end the old supervisor did not see for a run: if it fails, that is its exit."""
-    if container.phase is Phase.STARTING:
-        container.phase = Phase.RUNNING
 
 
 async def _let_go(services: Services, entry: Adopted) -> None:
@@ -82,16 +89,17 @@ async def _mark_lost(container: Container, services: Services) -> None:
     kill_all(cgroup)
     if not await wait_empty(cgroup, KILL_TIMEOUT):
         journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
-    started = container.phase is not Phase.STARTING
-    container.phase = Phase.EXITED if started else Phase.CREATED
-    if started:
-        container.exit = ExitStatus(
-            error="it was not running when the supervisor started: how it ended is unknown"
-        )
-        container.finished_at = container.finished_at or container.created_at
-        container.ended.set()
-    services.records.save(container)
     journal.warning("container was lost", id=container.id, name=container.name)
+    if container.phase is Phase.STARTING:
+        # The first start of a `run` whose client never heard of it.
+        container.phase = Phase.CREATED
+        remove_ended(container, services)
+        return
+    container.phase = Phase.EXITED
+    container.exit = ExitStatus(error="it ended while neither supervisor nor launcher watched")
+    container.finished_at = container.finished_at or container.started_at
+    container.ended.set()
+    services.records.save(container)
 
 
 def _sweep(services: Services) -> None:

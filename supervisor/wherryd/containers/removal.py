@@ -1,7 +1,12 @@
-"""How a container goes: off the database, out of the registry, its directory into the trash."""
+"""How a container goes: out of the registry, off the database, its directory into the trash.
+
+The name is free at once. The rest follows the record's removal, so that a crash in between finds either the
+whole container or nothing of it.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wherryd import journal
@@ -12,20 +17,35 @@ if TYPE_CHECKING:
     from wherryd.containers.services import Services
 
 
-def forget(container: Container, services: Services) -> None:
-    """Remove an ended (or never started) container; its name is free when this returns.
+def remove(container: Container, services: Services) -> None:
+    """Remove an ended (or never started) container because somebody asked for it.
 
     Raises Conflict when its phase does not allow it, NoSpace (nothing changed) when the disk is full.
     """
     before = container.phase
     container.move(Event.REMOVE)
     try:
-        services.records.remove(container)
+        services.records.remove(container, partial(_let_go, container, services))
     except BaseException:
         container.phase = before
         raise
+    _leave(container, services)
+
+
+def remove_ended(container: Container, services: Services) -> None:
+    """Remove a container whose end, or failed first start, was to be its removal (`--rm`, `run`)."""
+    container.move(Event.REMOVE)
+    services.records.remove_soon(container, partial(_let_go, container, services))
+    _leave(container, services)
+
+
+def _leave(container: Container, services: Services) -> None:
     container.log.close()
     services.registry.discard(container)
-    services.trash.take(container.directory)
     container.ended.set()
-    journal.info("container removed", id=container.id, name=container.name)
+    journal.debug("container removed", id=container.id, name=container.name)
+
+
+def _let_go(container: Container, services: Services) -> None:
+    services.trash.take(container.directory)
+    services.launcher.release(container.id)

@@ -36,10 +36,11 @@ from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.plan import build_plan
-from wherryd.containers.removal import forget
+from wherryd.containers.removal import remove_ended
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 from wherryd.launcher.handle import SpawnFailed
+from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted, Spawned
     from wherryd.launcher.plan import Plan
-    from wherryd.tasks import Outcome
 
 START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
@@ -65,43 +65,59 @@ EMPTY_TIMEOUT = 10.0
 """Seconds to wait for killed processes; what is left then is stuck in the kernel (state D)."""
 
 
-async def supervise(
-    container: Container, services: Services, started: Outcome[None], attachment: Attachment | None
-) -> None:
-    """Start a container (phase STARTING) and own it to its end; `started` tells how the start went.
+class Start:
+    """A start that somebody asked for and waits for.
 
-    An `attachment` is opened as soon as the command executes.
+    An `attachment` is opened as soon as the command executes. When a `first` start fails, the container goes.
     """
+
+    def __init__(self, *, attachment: Attachment | None, first: bool) -> None:
+        self.attachment = attachment
+        self.first = first
+        self.outcome: Outcome[None] = Outcome()
+
+
+async def supervise(container: Container, services: Services, start: Start) -> None:
+    """Start a container (phase STARTING) and own it to its end."""
     try:
         run = await _launch(container, services)
     except WherryError as error:
-        container.move(Event.FAILED)
-        services.records.save(container)
-        started.fail(error)
+        _failed(container, services, start, error)
         return
     except Exception as error:  # noqa: BLE001 - a defect in one start must not end the others
         journal.defect("start failed", error, id=container.id)
-        container.move(Event.FAILED)
-        started.fail(InternalError(f"container {container.name}: start failed: {error!r}"))
+        _failed(container, services, start, InternalError(f"container {container.name}: start: {error!r}"))
         return
     container.run = run
     container.started_at = time.time()
     container.exit = None
     container.move(Event.EXECUTING)
-    if attachment is not None:
-        attachment.open(container, run)
+    if start.attachment is not None:
+        start.attachment.open(container, run)
     services.records.save(container)
-    journal.info("container started", id=container.id, name=container.name, pid=run.pid)
-    started.set(None)
+    journal.info("container started", id=container.id, name=container.name, pid=container.pid)
+    container.started.set()
+    start.outcome.set(None)
     await watch(container, services)
+
+
+def _failed(container: Container, services: Services, start: Start, error: WherryError) -> None:
+    container.move(Event.FAILED)
+    container.started.set()
+    if start.first:
+        remove_ended(container, services)
+    elif container.exit is not None:
+        container.ended.set()
+    start.outcome.fail(error)
 
 
 async def adopt(container: Container, services: Services, held: Adopted) -> None:
     """Go on with a container that the launcher held while there was no supervisor."""
+    container.directory.mkdir(mode=0o700, exist_ok=True)
     container.log.prepare()
-    container.run = run = _attach(container, services, held, container.log.size())
+    container.run = _attach(container, services, held, container.log.size())
     container.exit = None
-    journal.info("container taken back", id=container.id, name=container.name, pid=run.pid)
+    journal.info("container taken back", id=container.id, name=container.name, pid=held.pid)
     await watch(container, services)
 
 
@@ -119,32 +135,22 @@ async def watch(container: Container, services: Services) -> None:
     container.finished_at = time.time()
     container.move(Event.EXIT)
     journal.info("container ended", id=container.id, name=container.name, **_told(status))
-    if container.log.finished:
-        _record(container, services)
-    else:
+    if not container.log.finished:
         # A full disk: the launcher keeps the pipes until every byte is in the log.
         services.records.save(container)
         container.ended.set()
         await container.log.wait_drained()
-        if container.phase is Phase.EXITED:
-            _record(container, services)
-        else:
-            services.launcher.release(container.id)
+    if container.phase is Phase.EXITED:
+        _over(container, services)
 
 
-def _record(container: Container, services: Services) -> None:
-    """Write the end down, or remove the container if that was asked for; then let go of the run."""
-    container.log.close()
-    release = partial(services.launcher.release, container.id)
+def _over(container: Container, services: Services) -> None:
+    """Write the end down, or remove the container if that was asked for."""
     if container.config.spec.auto_remove and not container.keep:
-        try:
-            forget(container, services)
-        except NoSpace as error:
-            journal.error("container not removed", id=container.id, error=error)
-        else:
-            release()
-            return
-    services.records.save(container, release)
+        remove_ended(container, services)
+        return
+    container.log.close()
+    services.records.save(container, partial(services.launcher.release, container.id))
     container.ended.set()
 
 
@@ -234,7 +240,8 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
     else:
         streams = {number: fd for number, fd in ((1, held.stdout), (2, held.stderr)) if fd is not None}
         services.pump.attach(log, streams)
-    return Run(pid=held.pid, pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
+    container.pid = held.pid
+    return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
 
 
 async def _end(container: Container, services: Services) -> ExitStatus:
