@@ -1,0 +1,37 @@
+"""What the machine offers, for the report's header: a failure is read differently on another ground."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+
+def header() -> list[str]:
+    """Return the lines that pytest prints before the tests."""
+    tools = ", ".join(f"{tool} {shutil.which(tool) or 'missing'}" for tool in ("busybox", "nft", "crun"))
+    return [
+        f"ground: Linux {platform.release()}, uid {os.getuid()}, Python {platform.python_version()}",
+        f"ground: cgroup {cgroup_mode()}, overlay {_file_system('overlay')}, {tools}",
+    ]
+
+
+def cgroup_mode() -> str:
+    """Return where cgroup v2 is mounted with its controllers, and the controllers that are in v1."""
+    v2, v1 = "v2 nowhere", set[str]()
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        where = fields.split(" ")[4]
+        if kind == "cgroup2":
+            controllers = Path(where, "cgroup.controllers").read_text(encoding="ascii").split()
+            v2 = f"v2 at {where} ({' '.join(controllers) or 'no controllers'})"
+        elif kind == "cgroup":
+            v1.update(option for option in options.split(",") if option not in {"rw", "ro"})
+    return v2 + (f", v1 {' '.join(sorted(v1))}" if v1 else "")
+
+
+def _file_system(name: str) -> str:
+    known = Path("/proc/filesystems").read_text(encoding="ascii").split()
+    return "here" if name in known else "missing"

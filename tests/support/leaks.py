@@ -1,0 +1,79 @@
+"""The leak guard: what a test must not leave behind, of supervisors that live on after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from support import daemon, proc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 2.0
+"""Seconds for what a supervisor does after it answered: deleting files, closing descriptors."""
+
+NFT = shutil.which("nft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What there is: things by name, with how many of each."""
+
+    things: Counter[str]
+
+    def new_since(self, before: Snapshot) -> list[str]:
+        """Return what is here and was not there before."""
+        return sorted((self.things - before.things).elements())
+
+
+def snapshot() -> Snapshot:
+    """Look at everything that could be left behind."""
+    things = Counter(f"link {name}" for name in os.listdir("/sys/class/net"))
+    things.update(f"nft {line.strip()}" for line in _nft_lines())
+    things.update(f"zombie {each}" for each in _zombies(os.getpid()))
+    for each in daemon.living:
+        things.update(_of_daemon(each))
+    return Snapshot(things=things)
+
+
+def wait_clean(before: Snapshot) -> list[str]:
+    """Return what is left compared with before, after giving it a moment to go."""
+    deadline = time.monotonic() + PATIENCE
+    while (left := snapshot().new_since(before)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def _of_daemon(each: daemon.Daemon) -> Counter[str]:
+    things: Counter[str] = Counter()
+    for process in proc.descendants(each.pid, each.launcher_pid):
+        if process.name.startswith("wherryd"):
+            kinds = proc.descriptors(process.pid)
+            things.update({f"descriptor {kind} of {process.name}": count for kind, count in kinds.items()})
+    things.update(f"zombie {one}" for one in _zombies(each.pid, each.launcher_pid))
+    things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
+    things.update(f"mount {line}" for line in daemon.mounts(each.root))
+    for folder in ("containers", "trash"):
+        things.update(f"directory {path}" for path in _entries(each.state_dir / folder))
+    return things
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _zombies(*parents: int) -> list[proc.Process]:
+    return [each for each in proc.everyone() if each.state == "Z" and each.parent in parents]
+
+
+def _nft_lines() -> list[str]:
+    if NFT is None:
+        return []
+    command = [NFT, "--stateless", "list", "ruleset"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.splitlines()
