@@ -28,7 +28,8 @@ import trio.testing
 from tarkit import member, tar_bytes
 
 from wherry_protocol.errors import BadRequest, Conflict, ImageError, InternalError, NoSpace, NotFound
-from wherryd.images import archives, extraction
+from wherryd.images import archives, extraction, layers
+from wherryd.images.layers import LayerStore
 from wherryd.images.store import ImageStore
 
 if TYPE_CHECKING:
@@ -481,6 +482,33 @@ async def test_everything_is_known_again_after_a_restart(
     assert len(extractions) == 2
     with pytest.raises(NotFound):
         again.find("lost")
+
+
+async def test_power_cut_leaves_a_whole_layer_or_none(
+    archive: Write, state: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the disk has it all a layer counts in this boot only; afterwards always."""
+    monkeypatch.setattr(LayerStore, "settle", lambda *_: None)
+    store = ImageStore(state / "images", database)
+    store.recover()
+    path = archive(random_tar(1))
+    digest = (await store.resolve(path, None)).digest
+    assert digest is not None
+    (layer,) = (state / "images/layers").iterdir()
+    assert sorted(entry.name for entry in layer.iterdir()) == ["root", "settling.json"]
+    settled = state / "settled"
+    monkeypatch.undo()
+    shutil.copytree(layer, settled / layer.name)
+    store.recover()
+    assert store.find(digest) == digest, "a crash of the supervisor takes no layer away"
+    assert sorted(entry.name for entry in layer.iterdir()) == ["layer.json", "root"]
+    for boot_id, left in (("another boot", 1), (None, 0)):
+        monkeypatch.setattr(layers, "_boot_id", lambda value=boot_id: value)
+        if boot_id is None:
+            shutil.rmtree(layer)
+            (settled / layer.name).rename(layer)
+        store.recover()
+        assert len(store.list()) == len(list(layer.parent.iterdir())) == left
 
 
 async def test_removal_copes_with_any_depth(

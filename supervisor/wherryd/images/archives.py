@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import ImageError, NoSpace, WherryError
+from wherry_protocol.errors import ImageError, KernelFailure, NoSpace, WherryError
+from wherryd import journal
 from wherryd.images.extraction import extract
 from wherryd.images.flights import Flights, Listener
 from wherryd.images.known import Identity, Known
@@ -91,13 +92,21 @@ class Archives:
                 archive_size=identity.size,
                 source=path,
             )
-            with trio.CancelScope(shield=True), _no_space(self._layers.root):
-                await trio.to_thread.run_sync(self._layers.publish, folder, layer)
-            self._layers.learn(layer)
+            with _no_space(self._layers.root):
+                self._layers.publish(folder, layer)
+            trio.lowlevel.spawn_system_task(self._settle, layer, name=f"settle {layer.digest}")
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._layers.discard, folder)
         return made.digest
+
+    async def _settle(self, layer: Layer) -> None:
+        """Wait for the disk; what is cut short here is done at the next start."""
+        try:
+            await trio.to_thread.run_sync(self._layers.settle, layer, abandon_on_cancel=True)
+        except (OSError, KernelFailure) as error:
+            if layer.digest in self._layers:  # else it was removed meanwhile
+                journal.warning("image is not durable yet", digest=layer.digest, error=error)
 
     @asynccontextmanager
     async def _alone(self, size: int) -> AsyncGenerator[None, None]:

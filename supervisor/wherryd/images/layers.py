@@ -2,8 +2,12 @@
 
     images/                     0700: a layer holds setuid programs that other users must not reach
         tmp/<random>/           what is being made or removed
-        layers/<digest>/        {root/, layer.json}: moved here by one rename when it is whole and durable
+        layers/<digest>/        {root/, layer.json}: moved here by one rename when it is whole
         host/<fingerprint>/     see host.py
+
+A layer is used as soon as it is whole, while the disk still writes it. Until that is done (`settle`) it has
+`settling.json` in place of `layer.json`, which counts only in the boot that wrote it: a power cut leaves a
+whole layer or none, and a crash of the supervisor takes no layer away from running containers.
 
 Never interprets a reference, never unpacks. All calls block: long ones belong in a worker thread.
 """
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _META = "layer.json"
+_SETTLING = "settling.json"
 _ROOT = "root"
 
 
@@ -56,7 +61,11 @@ class LayerStore:
         """Remove what an earlier supervisor left half made, and learn what is whole."""
         for leftover in self._tmp.iterdir():
             trees.remove_tree(leftover)
-        self._known = {layer.digest: layer for layer in self._read()}
+        self._known = {}
+        for layer in self._read():
+            self._known[layer.digest] = layer
+            if not (self._layers / layer.digest / _META).exists():
+                self.settle(layer)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._known.values())
@@ -87,15 +96,20 @@ class LayerStore:
         return folder
 
     def publish(self, folder: Path, layer: Layer) -> None:
-        """Make the filled root directory durable, then visible under its digest."""
-        _sync_file_system(folder)
-        trees.write_durably(folder.parent / _META, json.dumps(asdict(layer)).encode())
+        """Make the filled root directory visible under its digest; `settle` is to follow."""
+        meta = json.dumps({"boot_id": _boot_id(), **asdict(layer)})
+        (folder.parent / _SETTLING).write_text(meta)
         folder.parent.rename(self._layers / layer.digest)
-        trees.sync_folder(self._layers)
-
-    def learn(self, layer: Layer) -> None:
-        """Know a published layer from now on."""
         self._known[layer.digest] = layer
+
+    def settle(self, layer: Layer) -> None:
+        """Make a published layer durable: all of it, and then the file that says so. Raises KernelFailure."""
+        folder = self._layers / layer.digest
+        _sync_file_system(folder)
+        if self._known.get(layer.digest) is not layer:
+            return  # removed meanwhile, perhaps unpacked again: that one has a settling of its own
+        trees.write_durably(folder / _META, json.dumps(asdict(layer)).encode())
+        (folder / _SETTLING).unlink()
 
     def discard(self, folder: Path) -> None:
         """Remove a root directory that `begin` made, if it was not published."""
@@ -110,20 +124,27 @@ class LayerStore:
 
     def _read(self) -> Iterator[Layer]:
         for folder in self._layers.iterdir():
-            layer = _whole_layer(folder)
+            layer = _described(folder, _META) or _described(folder, _SETTLING, boot_id=_boot_id())
             if layer is None:
                 trees.remove_tree(folder)
             else:
                 yield layer
 
 
-def _whole_layer(folder: Path) -> Layer | None:
+def _described(folder: Path, name: str, **expected: str) -> Layer | None:
     """Return what a layer's folder says it is; None if it cannot say, and so is to be unpacked again."""
     try:
-        layer = Layer(**json.loads((folder / _META).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        meta = json.loads((folder / name).read_bytes())
+        if any(meta.pop(key) != value for key, value in expected.items()):
+            return None
+        layer = Layer(**meta)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return layer if layer.digest == folder.name and (folder / _ROOT).is_dir() else None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _sync_file_system(folder: Path) -> None:

@@ -6,8 +6,7 @@ Never trusts the other side: what is not exactly one of the three records is an 
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack as untyped_msgpack  # type: ignore[import-untyped]  # it has no types
 
@@ -19,15 +18,13 @@ _LIMIT = 64 << 10
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """So many bytes of the archive have been read."""
 
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The layer is whole: entries, bytes of their data in whole pages, the archive's SHA-256 in hex."""
 
     entries: int
@@ -35,8 +32,7 @@ class Done:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """It is not. `kind` is "archive", "no_space", "kernel" or "internal" (a defect of ours)."""
 
     kind: str
@@ -51,7 +47,7 @@ _TAGS: dict[type[Record], str] = {Read: "read", Done: "done", Failed: "failed"}
 
 def encode(record: Record) -> bytes:
     """Return the bytes of one record, fewer than PIPE_BUF."""
-    packed: bytes = _msgpack.packb([_TAGS[type(record)], *astuple(record)])
+    packed: bytes = _msgpack.packb([_TAGS[type(record)], *record])
     return packed
 
 
