@@ -3,7 +3,7 @@
     python tests/bench/extraction.py [--rounds N] [--folder DIR] [--source DIR …]
 
 For each archive it prints the median seconds of `tar -xpf`, of our worker from its start to its end, and
-their ratio (1.0: as fast; to reach: 0.7); then the user and system time of both. Neither is followed by a sync.
+their ratio (1.0: as fast; to reach: 0.7); then the processor time of both. Neither is followed by a sync.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -94,7 +95,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         for archive in make_archives(folder, options.source):
-            print(measure(archive, folder, options.rounds), flush=True)
+            sys.stdout.write(f"{measure(archive, folder, options.rounds)}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

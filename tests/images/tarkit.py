@@ -44,8 +44,8 @@ def raw_header(**fields: Any) -> bytes:
     """One header block with any bytes in its fields, and a right checksum."""
     values = {
         "name": b"x", "mode": b"0000644\0", "uid": b"0000000\0", "gid": b"0000000\0",
-        "size": b"00000000000\0", "mtime": b"00000000000\0", "type": b"0", "link": b"", "magic": b"ustar\x0000",
-        **fields,
+        "size": b"00000000000\0", "mtime": b"00000000000\0", "type": b"0", "link": b"",
+        "magic": b"ustar\x0000", **fields,
     }  # fmt: skip
     block = bytearray(512)
     places = (("name", 0), ("mode", 100), ("uid", 108), ("gid", 116), ("size", 124), ("mtime", 136),

@@ -111,15 +111,13 @@ def test_any_flipped_bit_of_a_header_is_found(at: int, bit: int) -> None:
     """The checksum covers every byte but its own, and that one is compared."""
     block = bytearray(raw_header(name=b"some/name"))
     block[at] ^= 1 << bit
-    if 155 <= at < 156 or block[148:156].strip(b" \0") == raw_header(name=b"some/name")[148:156].strip(
-        b" \0"
-    ):
-        if not 148 <= at < 156:
-            with pytest.raises(BrokenArchive):
-                header.parse(bytes(block))
+    try:
+        parsed = header.parse(bytes(block))
+    except BrokenArchive:
         return
-    with pytest.raises(BrokenArchive):
-        header.parse(bytes(block))
+    # a digit turned into a space may leave the checksum's own number as it was
+    assert 148 <= at < 156
+    assert parsed == header.parse(raw_header(name=b"some/name"))
 
 
 def test_checksum_of_signed_bytes_is_accepted() -> None:

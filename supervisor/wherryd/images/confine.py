@@ -7,11 +7,11 @@ after every import: nothing of the host can be opened afterwards.
 from __future__ import annotations
 
 import os
-import resource
 
-from wherryd.kernel.capabilities import last_cap, limit_bounding, set_capabilities
+from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.mounts import attach, clone_tree, make_private, set_options, swap_root
-from wherryd.kernel.process import join_new_session_keyring, set_no_new_privs, set_undumpable
+from wherryd.kernel.process import set_undumpable
+from wherryd.kernel.program import Program
 from wherryd.kernel.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, unshare
 
 CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "setfcap")
@@ -27,18 +27,23 @@ def confine(folder: str) -> None:
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
     make_private("/")
     _enter(folder)
-    join_new_session_keyring()
-    set_no_new_privs()
-    limit_bounding(CAPABILITIES, highest)
-    set_capabilities(CAPABILITIES)
+    _drop(highest)
     set_undumpable()
-    for limit, value in (
-        (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_NOFILE, _DESCRIPTORS),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (value, value))
     os.umask(0)
+
+
+def _drop(highest: int) -> None:
+    program = Program()
+    program.join_new_session_keyring()
+    program.set_rlimit("as", _MEMORY, _MEMORY)
+    program.set_rlimit("nofile", _DESCRIPTORS, _DESCRIPTORS)
+    program.set_rlimit("core", 0, 0)
+    program.set_no_new_privs()
+    program.limit_bounding(CAPABILITIES, highest)
+    program.set_capabilities(CAPABILITIES)
+    _, error = program.run()
+    if error.errno:
+        raise error
 
 
 def _enter(folder: str) -> None:

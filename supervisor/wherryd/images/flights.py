@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import trio
 
 from wherry_protocol.errors import Busy, InternalError, WherryError, from_reply
+from wherryd import journal
 
 T = TypeVar("T")
 Listener = Callable[[int, int], None]
@@ -74,6 +75,7 @@ class Flights(Generic[T]):
         except WherryError as error:
             flight.error = error
         except Exception as error:  # noqa: BLE001 - a system task must not raise: it would end the supervisor
+            journal.defect("unpacking failed", error)
             flight.error = InternalError(f"unpacking failed: {type(error).__name__}: {error}")
         finally:
             if self._flights.get(key) is flight:
