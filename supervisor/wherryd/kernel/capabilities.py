@@ -1,4 +1,4 @@
-"""Capabilities by their names in capabilities(7) without CAP_, and setting a thread's sets.
+"""Capabilities by their names in capabilities(7) without CAP_, and sets of them as the kernel takes them.
 
 Owns the table of names. Must never decide which a container gets.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import ctypes
 
 from wherryd.kernel.errors import KernelError
-from wherryd.kernel.process import drop_bounding
-from wherryd.kernel.syscalls import capset
 
 _VERSION_3 = 0x20080522
 NUMBERS = {
@@ -36,17 +34,9 @@ def last_cap() -> int:
         raise KernelError("read", path, error.errno or 0) from error
 
 
-def limit_bounding(keep: tuple[str, ...], last: int) -> None:
-    """Drop all but `keep` from the bounding set; needs setpcap. `last` is `last_cap()`."""
-    kept = {NUMBERS[name] for name in keep}
-    for number in range(last + 1):
-        if number not in kept:
-            drop_bounding(number)
-
-
-def set_capabilities(names: tuple[str, ...]) -> None:
-    """Set the permitted and effective sets to `names`, the inheritable one (so the ambient too) to nothing."""
+def capability_data(names: tuple[str, ...]) -> tuple[ctypes.Array[ctypes.c_uint], ctypes.Array[ctypes.c_uint]]:
+    """Return header and data of capset(2): permitted and effective `names`, inheritable (so ambient) nothing."""
     mask = sum(1 << NUMBERS[name] for name in names)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = (ctypes.c_uint * 2)(_VERSION_3, 0)
-    capset(header, (ctypes.c_uint * 6)(low, low, 0, high, high, 0))
+    return header, (ctypes.c_uint * 6)(low, low, 0, high, high, 0)

@@ -26,8 +26,3 @@ def open_pty(ptmx: str, dirfd: int | None = None) -> tuple[int, int]:
 def set_size(terminal: int, rows: int, columns: int) -> None:
     """Set the window size; the foreground process group gets SIGWINCH if it changed."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-
-
-def make_controlling(terminal: int) -> None:
-    """Make it the controlling terminal of this session leader."""
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)

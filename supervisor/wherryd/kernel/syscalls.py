@@ -23,13 +23,15 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PIDFD = 0x00001000
-CLONE_CLEAR_SIGHAND = 0x100000000
+CLONE_PARENT = 0x00008000
 CLONE_INTO_CGROUP = 0x200000000
 
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 2
@@ -47,7 +49,6 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
-CLOSE_RANGE_CLOEXEC = 4
 SFD_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIG_SETMASK = 2
@@ -56,8 +57,8 @@ SIG_SETMASK = 2
 _CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _PIDFD_OPEN, _PIDFD_SEND_SIGNAL = 434, 424
-_CLOSE_RANGE, _OPENAT2 = 436, 437
-_PIVOT_ROOT, _KEYCTL = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (41, 219)}.get(
+CLOSE_RANGE, _OPENAT2 = 436, 437
+_PIVOT_ROOT, KEYCTL = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (41, 219)}.get(
     os.uname().machine, (-1, -1)
 )
 
@@ -121,7 +122,6 @@ _setns = _function("setns", c_int, c_int)
 _unshare = _function("unshare", c_int, library=_libc_without_gil)
 _prctl = _function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _prctl_text = _function("prctl", c_int, c_char_p, c_ulong, c_ulong, c_ulong)
-_capset = _function("capset", c_void_p, c_void_p)
 _sethostname = _function("sethostname", c_char_p, c_ulong)
 _signalfd = _function("signalfd", c_int, c_void_p, c_int)
 _sigprocmask = _function("sigprocmask", c_int, c_void_p, c_void_p)
@@ -137,7 +137,28 @@ _pidfd_open = _numbered(c_int, c_uint)
 _pidfd_send_signal = _numbered(c_int, c_int, c_void_p, c_uint)
 _close_range = _numbered(c_uint, c_uint, c_uint)
 _pivot_root = _numbered(c_char_p, c_char_p)
-_keyctl = _numbered(c_int, c_char_p)
+
+
+class RAW:
+    """Functions of the C library as they are, for prepared calls: below zero is failure, see ctypes.get_errno."""
+
+    setsid = _function("setsid")
+    dup3 = _function("dup3", c_int, c_int, c_int)
+    chdir = _function("chdir", c_char_p)
+    ioctl = _function("ioctl", c_int, c_ulong, c_long)
+    write = _function("write", c_int, c_char_p, c_ulong)
+    unshare = _function("unshare", c_int)
+    mount = _mount
+    prctl = _prctl
+    prctl_text = _prctl_text
+    capset = _function("capset", c_void_p, c_void_p)
+    prlimit64 = _function("prlimit64", c_int, c_int, c_void_p, c_void_p)
+    setgroups = _function("setgroups", c_ulong, c_void_p)
+    setresgid = _function("setresgid", c_uint, c_uint, c_uint)
+    setresuid = _function("setresuid", c_uint, c_uint, c_uint)
+    execve = _function("execve", c_char_p, c_void_p, c_void_p)
+    keyctl = _numbered(c_int, c_char_p)
+    close_range = _close_range
 
 
 def _checked(result: int, op: str, path: str | None = None) -> int:
@@ -206,7 +227,7 @@ def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: int) -> int:
 
 def close_range(first: int, last: int, flags: int) -> None:
     """close_range(2)."""  # noqa: D403 - the name of the call
-    _checked(_close_range(_CLOSE_RANGE, first, last, flags), "close_range")
+    _checked(_close_range(CLOSE_RANGE, first, last, flags), "close_range")
 
 
 def setns(fd: int, nstype: int) -> None:
@@ -229,20 +250,10 @@ def prctl_text(option: int, text: str) -> None:
     _checked(_prctl_text(option, os.fsencode(text), 0, 0, 0), "prctl")
 
 
-def capset(header: ctypes.Array[c_uint], data: ctypes.Array[c_uint]) -> None:
-    """capset(2)."""  # noqa: D403 - the name of the call
-    _checked(_capset(ctypes.byref(header), ctypes.byref(data)), "capset")
-
-
 def sethostname(name: str) -> None:
     """sethostname(2)."""  # noqa: D403 - the name of the call
     encoded = os.fsencode(name)
     _checked(_sethostname(encoded, len(encoded)), "sethostname", name)
-
-
-def keyctl(operation: int, name: str | None) -> None:
-    """keyctl(2) with a string or NULL."""  # noqa: D403 - the name of the call
-    _checked(_keyctl(_KEYCTL, operation, None if name is None else os.fsencode(name)), "keyctl")
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:

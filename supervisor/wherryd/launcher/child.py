@@ -1,233 +1,142 @@
-"""The forked child: applies a plan step by step and executes the command.
+"""The container's first process, prepared before its fork: the calls that only it can make for itself.
 
-Runs between clone3 and execve in a copy of the launcher. Must never return to the launcher's loop,
-and never hand anything of the launcher's to the command: only descriptors 0, 1 and 2 survive.
-
-What goes wrong travels as one record on the status socket, which execve closes; the mark before it
-tells "executed" from "killed while it was being set up".
+Runs between clone3 and execve in a copy of the worker, whose namespaces and root it inherits. Must never
+return to the worker's loop, and never hand anything of the worker's to the command: only descriptors
+0, 1 and 2 survive.
 """
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
 
-import _socket
-
-from wherryd.kernel import process
-from wherryd.kernel.capabilities import last_cap, limit_bounding, set_capabilities
-from wherryd.kernel.errors import KernelError, from_oserror
-from wherryd.kernel.mounts import attach, clone_tree
-from wherryd.kernel.namespaces import FLAGS, loopback_up
-from wherryd.kernel.pty import make_controlling, open_pty, set_size
-from wherryd.kernel.rlimits import get_rlimit, set_rlimit
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.program import Program
 from wherryd.kernel.syscalls import (
-    CLONE_NEWNET,
-    CLONE_NEWPID,
-    close_range,
-    setns,
-    sethostname,
-    sigprocmask,
-    unshare,
+    CLONE_NEWCGROUP,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
 )
-from wherryd.launcher import root, user, wire
-from wherryd.launcher.plan import Plan
+from wherryd.launcher import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import NoReturn
 
-MARK = b"\xc1"  # the one byte that begins no msgpack value
-STATUS_FD = 3
-NETWORK_FD = 4
+    from wherryd.launcher.plan import Plan
+    from wherryd.launcher.user import User
+
+DEFERRED = ("proc", "cgroup2")
+"""File systems that show the namespaces of whoever mounts them: the child must."""
+
+_STATUS_FD = 3
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MAX_FD = (1 << 32) - 1
-_LAST_CAP = last_cap()
-_NOFILE = get_rlimit("nofile")
-
-with open("/proc/self/oom_score_adj", encoding="ascii") as _file:
-    _OOM_SCORE_ADJ = int(_file.read())
+_SAFE = MS_NOSUID | MS_NODEV | MS_NOEXEC
+_FLAGS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC}
 
 
-class Child:
-    """The steps, in order; what one finds out and a later one needs is kept here."""
-
-    def __init__(self, plan: Plan, status: _socket.socket) -> None:
-        self.plan = plan
-        self.status = status
-        self.env = dict(plan.env)
-        self.root = -1
-        self.terminal: tuple[int, int] | None = None
-
-    def detach(self) -> None:
-        """Leave what we share with the launcher."""
-        os.umask(0)
-        sigprocmask()
-        os.setsid()
-        process.join_new_session_keyring()
-        process.set_comm(self.plan.title)
-        if self.plan.oom_score_adj > _OOM_SCORE_ADJ:
-            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(str(self.plan.oom_score_adj))
-
-    def namespaces(self) -> None:
-        """Enter the namespaces; the cgroup one here, because clone3 would root it at the launcher's group."""
-        if self.plan.network_fd:
-            setns(NETWORK_FD, CLONE_NEWNET)
-        unshare(flags_of(self.plan.namespaces) & ~CLONE_NEWPID)
-        if "network" in self.plan.namespaces:
-            loopback_up()
-        sethostname(self.plan.hostname)
-
-    def mounts(self) -> None:
-        """Build the root file system."""
-        self.root = root.make_root(self.plan)
-        root.mount_all(self.plan, self.root)
-        root.hide(self.plan, self.root)
-
-    def enter(self) -> None:
-        """Leave the host's files behind, with every descriptor that could lead back."""
-        os.dup2(self.root, NETWORK_FD)
-        close_range(NETWORK_FD + 1, _MAX_FD, 0)
-        root.enter(self.plan, NETWORK_FD)
-        os.close(NETWORK_FD)
-
-    def stdio(self) -> None:
-        """Open the terminal, or the container's own /dev/null as standard input."""
-        if self.plan.terminal:
-            self.terminal = self._open_terminal()
-        elif not self.plan.stdin:
-            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            os.dup2(null, 0)
-
-    def _open_terminal(self) -> tuple[int, int]:
-        master, slave = open_pty("/dev/pts/ptmx")
-        if self.plan.console_size:
-            set_size(slave, *self.plan.console_size)
-        make_controlling(slave)
-        for fd in range(3):
-            os.dup2(slave, fd)
-        console = os.open("/dev/console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        attach(clone_tree("/dev/pts/0", recursive=False), console)
-        return master, slave
-
-    def limits(self) -> None:
-        """Set the resource limits; the launcher's own raised one for descriptors goes no further."""
-        set_rlimit("nofile", *_NOFILE)
-        for rlimit in self.plan.rlimits:
-            set_rlimit(rlimit.name, rlimit.soft, rlimit.hard)
-
-    def identity(self) -> None:
-        """Become the user, with no more privileges than planned."""
-        who = user.resolve(self.plan.user)
-        if who.home is not None:
-            self.env.setdefault("HOME", who.home)
-        if who.uid or who.gid:
-            self._own_stdio(who)
-        limit_bounding(self.plan.capabilities, _LAST_CAP)
-        os.setgroups(who.groups)
-        os.setresgid(who.gid, who.gid, who.gid)
-        os.setresuid(who.uid, who.uid, who.uid)
-        set_capabilities(() if who.uid else self.plan.capabilities)
-        os.umask(self.plan.umask)
-        if self.plan.no_new_privileges:
-            process.set_no_new_privs()
-
-    def _own_stdio(self, who: user.User) -> None:
-        # so that the command can open /dev/stdout and the like, as under docker
-        terminal = self.plan.terminal
-        for fd in range(0 if terminal or self.plan.stdin else 1, 3):
-            os.fchown(fd, who.uid, -1 if terminal else who.gid)
-
-    def execute(self) -> None:
-        """Execute the command; returns only by raising."""
-        wire.send(self.status, MARK, self.terminal[:1] if self.terminal else ())
-        if self.plan.seccomp is not None:
-            process.install_seccomp(self.plan.seccomp)
-        execute(self.plan.args, self.env)
+def deferred(path: str) -> bool:
+    """Say whether a path can only be hidden by the child, because it lies on a mount that the child makes."""
+    return path.startswith("/proc/")
 
 
-_STEPS: tuple[tuple[str, Callable[[Child], None]], ...] = (
-    ("detach", Child.detach),
-    ("namespaces", Child.namespaces),
-    ("mounts", Child.mounts),
-    ("enter", Child.enter),
-    ("stdio", Child.stdio),
-    ("limits", Child.limits),
-    ("user", Child.identity),
-    ("exec", Child.execute),
-)
+def prepare(plan: Plan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int) -> Program:
+    """Return the calls of the child, to the execution of the command. `stdio` becomes 0, 1 and 2."""
+    program = Program()
+    _session(program, plan, stdio, status)
+    _mounts(program, plan)
+    _limits(program, plan)
+    _identity(program, plan, who, highest_cap)
+    _command(program, plan, who)
+    return program
 
 
-def flags_of(namespaces: tuple[str, ...]) -> int:
-    """Return the CLONE_NEW* flags. Raises KernelError for a name that we do not know."""
-    unknown = [name for name in namespaces if name not in FLAGS]
-    if unknown:
-        raise KernelError("clone3", None, errno.EINVAL, f"there is no {unknown[0]} namespace")
-    return sum(FLAGS[name] for name in namespaces)
+def _session(program: Program, plan: Plan, stdio: tuple[int, int, int], status: int) -> None:
+    program.step = "detach"
+    program.dup(status, _STATUS_FD, cloexec=True)
+    for target, source in enumerate(stdio):
+        program.dup(source, target)
+    program.close_from(_STATUS_FD + 1)
+    program.setsid()
+    program.join_new_session_keyring()
+    program.set_comm(plan.title)
+    if plan.terminal:
+        program.make_controlling(0)
 
 
-def run(plan: bytes, stdio: list[int], status: _socket.socket, network: int | None) -> NoReturn:
-    """Take over the forked process: `stdio` is [stdout, stderr], with a pipe for standard input behind it."""
-    gc.disable()
-    step = "descriptors"
-    try:
-        _place(stdio, status.fileno(), network)
-        status = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, STATUS_FD)
-        child = Child(Plan.from_wire(wire.unpack(plan)), status)
-        for step, action in _STEPS:  # noqa: B007 - the failure names the step
-            action(child)
-    except OSError as error:
-        failure = from_oserror(error, step)
-        _report(status, step, failure.op, failure.path, failure.errno, failure.hint)
-    except BaseException as error:  # noqa: BLE001 - a defect of ours must not run the launcher's loop in a child
-        _report(status, step, "internal", None, 0, f"{type(error).__name__}: {error}")
+def _mounts(program: Program, plan: Plan) -> None:
+    program.step = "mounts"
+    if "cgroup" in plan.namespaces:
+        program.unshare(CLONE_NEWCGROUP)
+    for mount in plan.mounts:
+        if mount.type in DEFERRED:
+            flags = sum(_FLAGS[option] for option in mount.options)
+            program.mount(mount.source, mount.destination, mount.type, flags)
+    for path in filter(deferred, plan.masked_paths):
+        # A file takes the first, and refuses the second as no directory; a directory the reverse.
+        program.mount("/dev/null", path, "", MS_BIND, if_there=True)
+        program.mount("tmpfs", path, "tmpfs", MS_RDONLY | _SAFE, if_there=True)
+    for path in filter(deferred, plan.readonly_paths):
+        program.mount(path, path, "", MS_BIND | MS_REC, if_there=True)
+        program.mount("", path, "", MS_REMOUNT | MS_BIND | MS_RDONLY | _SAFE, if_there=True)
+    program.step = "cwd"
+    program.chdir(plan.cwd)
+
+
+def _limits(program: Program, plan: Plan) -> None:
+    program.step = "limits"
+    for rlimit in plan.rlimits:
+        program.set_rlimit(rlimit.name, rlimit.soft, rlimit.hard)
+
+
+def _identity(program: Program, plan: Plan, who: User, highest_cap: int) -> None:
+    program.step = "user"
+    program.limit_bounding(plan.capabilities, highest_cap)
+    program.set_ids(who.uid, who.gid, who.groups)
+    program.set_capabilities(() if who.uid else plan.capabilities)
+    if plan.no_new_privileges:
+        program.set_no_new_privs()
+
+
+def _command(program: Program, plan: Plan, who: User) -> None:
+    program.step = "exec"
+    env = dict(plan.env)
+    if who.home is not None:
+        env.setdefault("HOME", who.home)
+    program.write(_STATUS_FD, wire.MARK)
+    if plan.seccomp is not None:
+        program.install_seccomp(plan.seccomp)
+    program.execve(_candidates(plan.args[0], env), plan.args, env)
+
+
+def _candidates(command: str, env: dict[str, str]) -> list[str]:
+    """Return the paths to try, as a shell searches."""
+    if "/" in command:
+        return [command]
+    return [f"{directory or '.'}/{command}" for directory in env.get("PATH", _DEFAULT_PATH).split(":")]
+
+
+def run(program: Program, command: str) -> NoReturn:
+    """Become the command. Runs in the forked process; what fails travels as one record on the status socket."""
+    step, failure = program.run()
+    if step == "exec":
+        failure = _explained(failure, command)
+    os.write(_STATUS_FD, wire.pack(step, failure.op, failure.path, failure.errno, failure.hint))
     os._exit(125)
 
 
-def _place(stdio: list[int], status: int, network: int | None) -> None:
-    # The launcher holds descriptors 3 and 4 itself, so no source is in the way of a target.
-    for source, target in zip(stdio, (1, 2, 0), strict=False):
-        os.dup2(source, target)
-    os.dup2(status, STATUS_FD, inheritable=False)
-    if network is not None:
-        os.dup2(network, NETWORK_FD, inheritable=False)
-    close_range(NETWORK_FD + (network is not None), _MAX_FD, 0)
-
-
-def _report(status: _socket.socket, *record: object) -> None:
-    try:
-        wire.send(status, wire.pack(*record))
-    except OSError:
-        os._exit(125)  # the launcher is gone: nobody is left to tell
-
-
-def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """Execute args[0], searched for in the environment's PATH like a shell does. Raises KernelError."""
-    command = args[0]
-    if "/" in command:
-        raise _try(command, args, env)
-    denied: KernelError | None = None
-    for directory in env.get("PATH", _DEFAULT_PATH).split(":"):
-        error = _try(f"{directory or '.'}/{command}", args, env)
-        if error.errno == errno.EACCES:
-            denied = denied or error
-        elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise error
-    raise denied or KernelError("execve", command, errno.ENOENT, "no such command in the container's PATH")
-
-
-def _try(path: str, args: tuple[str, ...], env: dict[str, str]) -> KernelError:
-    try:
-        os.execve(path, args, env)  # noqa: S606 - starting a program without a shell is the purpose
-    except OSError as error:
-        number = error.errno or 0
-    except ValueError as error:
-        return KernelError("execve", path, errno.EINVAL, str(error))
-    interpreter = number == errno.ENOENT and os.path.exists(path)
-    hint = "it exists, but its interpreter or loader does not" if interpreter else None
+def _explained(failure: KernelError, command: str) -> KernelError:
+    """Return the failure of an execve with what a look at the file adds."""
+    path, number = failure.path or command, failure.errno
+    if number == errno.ENOENT and os.path.exists(path):
+        return KernelError("execve", path, number, "it exists, but its interpreter or loader does not")
+    if number in (errno.ENOENT, errno.ENOTDIR) and "/" not in command:
+        return KernelError("execve", command, errno.ENOENT, "no such command in the container's PATH")
     if number == errno.EACCES and os.path.isdir(path):
-        hint = "it is a directory"
-    return KernelError("execve", path, number, hint)
+        return KernelError("execve", path, number, "it is a directory")
+    return failure

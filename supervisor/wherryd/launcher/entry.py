@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
+
+import _socket
+
+from wherryd.launcher import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,16 +17,20 @@ if TYPE_CHECKING:
 
 _F_SETPIPE_SZ = 1031
 _PIPE_SIZE = 1 << 20  # what a burst may write before it waits for the log; the system's own limit
+_STATUS_SIZE = 16384
+_ANCILLARY = _socket.CMSG_SPACE(2 * 4)
 
 
 class Entry:
-    """A container from the fork until its release. `failure` is the child's record of what went wrong."""
+    """A container from the request until its release. `failure` is why its command never executed."""
 
     def __init__(self, name: str) -> None:
         self.id = name
         self.pid = 0
         self.fds: dict[str, int] = {}
+        self.status: _socket.socket | None = None
         self.pending = True
+        self.executing = False
         self.failure: tuple[Any, ...] | None = None
         self.exit: tuple[int | None, int | None] | None = None
 
@@ -29,6 +38,35 @@ class Entry:
     def kinds(self) -> tuple[str, ...]:
         """Return what each of the descriptors is, in the order they travel in."""
         return tuple(self.fds)
+
+    def read_status(self) -> None:
+        """Take in what worker and child have told so far: forked, executing, failed."""
+        while self.status is not None:
+            try:
+                data, ancillary, _, _ = self.status.recvmsg(_STATUS_SIZE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
+            except (BlockingIOError, ConnectionResetError):
+                return
+            if not data:
+                return
+            fds = [fd for _, _, rights in ancillary for fd in struct.unpack(f"{len(rights) // 4}i", rights)]
+            self._told(data, fds)
+
+    def _told(self, data: bytes, fds: list[int]) -> None:
+        if data == wire.MARK:
+            self.executing = True
+            return
+        record = wire.unpack(data)
+        if record[0] == "forked":
+            self.pid = record[1]
+            self.fds.update(zip(("pidfd", "tty"), fds, strict=False))
+        else:
+            self.failure = record
+
+    def close_status(self) -> None:
+        """Close the status socket, once everything was told."""
+        if self.status is not None:
+            self.status.close()
+            self.status = None
 
     def close_stdin(self) -> None:
         """Drop our duplicate of the write end, if there is one still."""
@@ -38,15 +76,16 @@ class Entry:
 
     def close(self) -> None:
         """Close every descriptor held for the container."""
+        self.close_status()
         for fd in self.fds.values():
             os.close(fd)
         self.fds.clear()
 
 
 def make_stdio(entry: Entry, *, stdin: bool, terminal: bool) -> list[int]:
-    """Give the entry our ends of the pipes and return the child's: [stdout, stderr] or [stdout, stderr, stdin].
+    """Give the entry our ends of the pipes and return the container's: [stdout, stderr] or [stdout, stderr, stdin].
 
-    Empty with a terminal: the child makes that in its own devpts.
+    Empty with a terminal: that is made in the container's own devpts. Raises OSError.
     """
     if terminal:
         return []

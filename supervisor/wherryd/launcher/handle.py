@@ -238,7 +238,7 @@ async def _watch_orphan(held: _Held) -> None:
 
 def _request(plan: Plan) -> bytes:
     packed = wire.pack(*plan.to_wire())
-    return wire.pack("spawn", plan.id, plan.cgroup, plan.namespaces, plan.stdin, plan.terminal, packed)
+    return wire.pack("spawn", plan.id, plan.stdin, plan.terminal, packed)
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import sys
 
 import _socket
@@ -15,8 +14,8 @@ import _socket
 from wherryd.kernel import process
 from wherryd.kernel.rlimits import get_rlimit, set_rlimit
 from wherryd.kernel.syscalls import signal_default, signalfd, sigprocmask
-from wherryd.launcher.child import NETWORK_FD, STATUS_FD
 from wherryd.launcher.loop import Loop
+from wherryd.launcher.worker import CONTROL_FD, HOST_FD
 
 _SIGHUP, _SIGINT, _SIGPIPE, _SIGTERM, _SIGCHLD = 1, 2, 13, 15, 17
 _BLOCKED = (_SIGHUP, _SIGINT, _SIGPIPE, _SIGTERM, _SIGCHLD)
@@ -32,12 +31,12 @@ def main() -> None:
     process.set_child_subreaper()
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, _reserve_descriptors(connection))
     sock.setblocking(False)
-    _, hard = get_rlimit("nofile")
-    set_rlimit("nofile", hard, hard)
+    nofile = get_rlimit("nofile")
+    set_rlimit("nofile", nofile[1], nofile[1])
     path = f"{run_dir}/launcher.sock"
     listener = _listen(path)
     inode = os.stat(path).st_ino
-    loop = Loop(listener, _take_signals(), select.epoll())
+    loop = Loop(listener, _take_signals(), nofile)
     loop.connect(sock)
     # What lives now lives for ever; a collection would touch, and in a child so copy, every page of it.
     gc.freeze()
@@ -46,12 +45,12 @@ def main() -> None:
 
 
 def _reserve_descriptors(connection: int) -> int:
-    """Move the connection away from the descriptors that a child uses, and occupy those."""
+    """Move the connection away from the descriptors that a worker uses, and occupy those."""
     moved = os.dup(connection)
-    while moved <= NETWORK_FD:
+    while moved <= HOST_FD:
         moved = os.dup(moved)
-    os.closerange(STATUS_FD, moved)
-    for expected in (STATUS_FD, NETWORK_FD):
+    os.closerange(CONTROL_FD, moved)
+    for expected in (CONTROL_FD, HOST_FD):
         fd = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
         if fd != expected:
             raise RuntimeError(f"descriptor {expected} is taken")

@@ -1,4 +1,4 @@
-"""The child's root file system, from the plan's values. Runs in the forked child, in its own mount namespace.
+"""A container's root file system, from the plan's values. Runs in a worker, in the container's mount namespace.
 
 Every path inside the root is resolved by the kernel within the root; nothing in the image is trusted.
 """
@@ -6,6 +6,7 @@ Every path inside the root is resolved by the kernel within the root; nothing in
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 
@@ -13,11 +14,13 @@ from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.mounts import attach, clone_tree, make_private, mount_on, set_options, swap_root
 from wherryd.kernel.paths import make_in_root, open_in_root
 from wherryd.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
+from wherryd.launcher.child import DEFERRED, deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherryd.launcher.plan import Device, Mount, Plan
 
+_KERNEL_TREES = ("/proc/", "/sys/")
 _EMPTY_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "mode=755")
 
 
@@ -47,7 +50,10 @@ def _open(path: str) -> int:
 def mount_all(plan: Plan, root: int) -> None:
     """Make the plan's mounts, device nodes and links in the root."""
     for mount in plan.mounts:
-        (_bind if mount.type == "bind" else _mount)(root, mount)
+        if mount.type == "bind":
+            _bind(root, mount)
+        else:
+            _mount(root, mount)
     for device in plan.devices:
         _make_node(root, device)
     for target, path in plan.links:
@@ -73,7 +79,8 @@ def _make_link(root: int, target: str, path: str) -> None:
 
 def _mount(root: int, mount: Mount) -> None:
     target = make_in_root(root, mount.destination, directory=True)
-    mount_on(target, mount.type, mount.source, mount.options)
+    if mount.type not in DEFERRED:
+        mount_on(target, mount.type, mount.source, mount.options)
 
 
 def _bind(root: int, mount: Mount) -> None:
@@ -88,7 +95,7 @@ def hide(plan: Plan, root: int) -> None:
     """Cover the masked paths, files with /dev/null and directories with nothing; make the others read-only."""
     null = open_in_root(root, "/dev/null")
     empty: int | None = None
-    for path in plan.masked_paths:
+    for path in itertools.filterfalse(deferred, plan.masked_paths):
         target = _existing(root, path)
         if target is None:
             continue
@@ -99,7 +106,7 @@ def hide(plan: Plan, root: int) -> None:
             empty = open_in_root(root, path)
         else:
             attach(clone_tree("", dirfd=empty, recursive=False), target)
-    for path in plan.readonly_paths:
+    for path in itertools.filterfalse(deferred, plan.readonly_paths):
         target = _existing(root, path)
         if target is not None:
             _make_read_only(target)
@@ -120,14 +127,17 @@ def _existing(root: int, path: str) -> int | None:
         raise
 
 
-def enter(plan: Plan, root: int) -> None:
-    """Make it the root, go to the working directory (made if missing, as docker), and lock the root if asked."""
+def enter(root: int) -> None:
+    """Make it this namespace's root. Nothing of the old one is reachable by path after this."""
     swap_root(root)
+
+
+def make_cwd(plan: Plan) -> None:
+    """Make the working directory if it is missing, as docker; then lock the root if asked. After `enter`."""
     try:
-        os.makedirs(plan.cwd, 0o755, exist_ok=True)
-        os.chdir(plan.cwd)
-        os.getcwd()
+        if not plan.cwd.startswith(_KERNEL_TREES):
+            os.makedirs(plan.cwd, 0o755, exist_ok=True)
     except OSError as error:
-        raise from_oserror(error, "chdir", plan.cwd) from error
+        raise from_oserror(error, "mkdir", plan.cwd) from error
     if plan.root.read_only:
         mount_setattr(AT_FDCWD, "/", 0, MOUNT_ATTR_RDONLY)

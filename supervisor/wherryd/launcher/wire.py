@@ -3,7 +3,7 @@
 Owns framing and descriptor passing. Must never block: a full socket is BlockingIOError.
 
 To the launcher:
-    spawn id cgroup namespaces stdin terminal plan  (with a network namespace, if the plan says so)
+    spawn id stdin terminal plan    (with a network namespace, if the plan says so)
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
     kill id signal      also while it is being set up
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
-KINDS = ("pidfd", "stdin", "stdout", "stderr", "terminal")
+MARK = b"\xc1"
+"""On a status socket: the command is about to be executed. The one byte that begins no msgpack value."""
 
 _INLINE_MAX = 128 * 1024  # well below the smallest default SO_SNDBUF, 208 KiB
 _MAX_FDS = 8

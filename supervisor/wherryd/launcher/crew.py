@@ -1,0 +1,155 @@
+"""The launcher's workers: one idle at hand, more while there is work, a new one past each that hangs.
+
+Owns their processes and what each is busy with. Must never wait for one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+import _socket
+
+from wherryd.kernel.pidfd import pidfd_open
+from wherryd.kernel.syscalls import clone3
+from wherryd.launcher import wire, worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherryd.launcher.entry import Entry
+
+SIGCHLD = 17
+"""On every architecture that we support; importing `signal` would cost the process 0.7 MiB."""
+
+PATIENCE = 0.1
+"""Seconds that an order waits for the workers there are: then one more comes. A start takes about 2 ms."""
+
+_FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+
+
+class Order:
+    """A container to start: a packed plan, and the descriptors that go with it, ours to close."""
+
+    def __init__(self, entry: Entry, plan: bytes, fds: list[int]) -> None:
+        self.entry = entry
+        self.plan = plan
+        self.fds = fds
+
+    def close(self) -> None:
+        """Close our copies of the descriptors."""
+        for fd in self.fds:
+            os.close(fd)
+
+
+class Hand:
+    """A worker as the launcher sees it."""
+
+    def __init__(self, pid: int, pidfd: int, sock: _socket.socket) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.sock = sock
+        self.busy: Entry | None = None
+        self.idle = False
+
+
+class Crew:
+    """All workers. `watch` and `unwatch` are the loop's; `nofile` is what containers get by default."""
+
+    def __init__(
+        self,
+        watch: Callable[[int, Callable[[int], None]], None],
+        unwatch: Callable[[int], None],
+        nofile: tuple[int, int],
+    ) -> None:
+        self._watch = watch
+        self._unwatch = unwatch
+        self._nofile = nofile
+        self._host = pidfd_open(os.getpid())
+        self._enough = os.cpu_count() or 1
+        self._hands: list[Hand] = []
+        self._orders: deque[Order] = deque()
+
+    @property
+    def patience(self) -> float | None:
+        """How long the loop may sleep before it calls `reinforce`: None is for ever."""
+        return PATIENCE if self._orders else None
+
+    def take(self, order: Order) -> None:
+        """Give the order to a worker, now or when one is free. Raises KernelError when there cannot be one."""
+        for hand in self._hands:
+            if hand.idle:
+                self._give(hand, order)
+                return
+        if len(self._hands) < self._enough:
+            self.hire()
+        self._orders.append(order)
+
+    def drop(self, entry: Entry) -> bool:
+        """Forget the order of an entry, if it waits still."""
+        for order in self._orders:
+            if order.entry is entry:
+                self._orders.remove(order)
+                order.close()
+                return True
+        return False
+
+    def worker_of(self, entry: Entry) -> int | None:
+        """Return the pidfd of the worker that is busy with an entry."""
+        return next((hand.pidfd for hand in self._hands if hand.busy is entry), None)
+
+    def reinforce(self) -> None:
+        """Add a worker: those we have do not come back."""
+        if self._orders:
+            self.hire()
+
+    def hire(self) -> None:
+        """Fork one more worker. Raises KernelError."""
+        ours, theirs = _socket.socketpair(*_FAMILY)
+        ours.setblocking(False)
+        try:
+            pid, pidfd = clone3(0, SIGCHLD, 0)
+            if pid == 0:
+                worker.run(theirs.fileno(), self._host, self._nofile)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        hand = Hand(pid, pidfd, ours)
+        self._hands.append(hand)
+        self._watch(ours.fileno(), lambda _events: self._on_hand(hand))
+
+    def _on_hand(self, hand: Hand) -> None:
+        try:
+            word = hand.sock.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            word = b""
+        if word != worker.FREE:
+            self._dismiss(hand)
+            return
+        hand.busy = None
+        if self._orders:
+            self._give(hand, self._orders.popleft())
+        elif any(other.idle for other in self._hands):
+            self._dismiss(hand)
+        else:
+            hand.idle = True
+
+    def _give(self, hand: Hand, order: Order) -> None:
+        hand.idle = False
+        hand.busy = order.entry
+        try:
+            wire.send(hand.sock, order.plan, order.fds)
+        except OSError:
+            self._dismiss(hand)  # it died: the status socket, closed below, tells of it
+        order.close()
+
+    def _dismiss(self, hand: Hand) -> None:
+        self._unwatch(hand.sock.fileno())
+        self._hands.remove(hand)
+        hand.sock.close()
+        os.close(hand.pidfd)

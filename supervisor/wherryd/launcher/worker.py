@@ -1,0 +1,255 @@
+"""A worker: builds one container at a time, in its own memory, and forks its first process.
+
+Long-lived because a fresh fork would pay for every page of the interpreter that it touches. It takes the
+namespaces of a container on, makes the root, forks (the child is the launcher's), and goes back to the
+host's. It alone waits for the container's files: when they hang, so does it, and nothing else.
+
+    launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
+    worker → launcher    one byte, when it is free again
+    worker → status      "forked" pid, with pidfd and terminal
+    child  → status      MARK when it is about to execute; then end of file, or why it failed
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import sys
+
+import _socket
+
+from wherryd.kernel.capabilities import last_cap
+from wherryd.kernel.errors import KernelError, from_oserror
+from wherryd.kernel.mounts import attach, clone_tree
+from wherryd.kernel.namespaces import FLAGS, new_network_namespace
+from wherryd.kernel.pty import open_pty, set_size
+from wherryd.kernel.rlimits import set_rlimit
+from wherryd.kernel.syscalls import (
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
+    CLONE_PARENT,
+    clone3,
+    close_range,
+    setns,
+    sethostname,
+    sigprocmask,
+    unshare,
+)
+from wherryd.launcher import child, root, user, wire
+from wherryd.launcher.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+CONTROL_FD = 3
+HOST_FD = 4
+_OOM_FD = 5
+_NETWORK_FD = 6  # everything above is the current job's
+_MAX_FD = (1 << 32) - 1
+_HOST = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
+_LATE = CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET
+FREE = b"\x01"
+
+
+class Worker:
+    """The worker's loop. `host` is a pidfd of the launcher: its namespaces are the host's."""
+
+    def __init__(self, control: _socket.socket, host: int) -> None:
+        self._control = control
+        self._host = host
+        self._last_cap = last_cap()
+        self._oom = OomScore()
+        self._network: int | None = None
+
+    def run(self) -> None:
+        """Serve until the launcher hangs up."""
+        while True:
+            if self._network is None:
+                self._network = _place(new_network_namespace(), _NETWORK_FD)
+            self._control.send(FREE)
+            request = wire.receive(self._control)
+            if request is None:
+                return
+            self._build(*request)
+
+    def _build(self, fields: tuple[Any, ...], fds: list[int]) -> None:
+        job = Job(Plan.from_wire(fields), fds, self._oom)
+        if "network" in job.plan.namespaces:
+            job.network, self._network = self._network, None
+        try:
+            job.build(self._last_cap)
+        except OSError as error:
+            job.report(from_oserror(error, job.step))
+        except Exception as error:  # noqa: BLE001 - a defect of ours is one container's, not the worker's
+            job.report(KernelError("internal", None, 0, f"{type(error).__name__}: {error}"))
+        finally:
+            setns(self._host, _HOST)
+            os.umask(0)
+            close_range(_NETWORK_FD + (self._network is not None), _MAX_FD, 0)
+
+
+class OomScore:
+    """The worker's oom_score_adj, which a fork inherits. proc(5)."""
+
+    def __init__(self) -> None:
+        # Kept open: by the time of the fork, the host's /proc is out of reach.
+        self._file = _place(os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC), _OOM_FD)
+        self._own = int(os.read(self._file, 16))
+
+    def raise_to(self, score: int) -> None:
+        """Raise it, never lower it: that would need CAP_SYS_RESOURCE, and undo what the host decided."""
+        if score > self._own:
+            os.write(self._file, b"%d" % score)
+
+    def restore(self, score: int) -> None:
+        """Undo `raise_to`."""
+        if score > self._own:
+            os.write(self._file, b"%d" % self._own)
+
+
+class Job:
+    """One container on its way. `step` names where it is."""
+
+    def __init__(self, plan: Plan, fds: list[int], oom: OomScore) -> None:
+        self.plan = plan
+        self.step = "plan"
+        self.network: int | None = None
+        self._oom = oom
+        self._cgroup = -1
+        self._status, *self._streams = fds
+        if plan.network_fd:
+            self.network = self._streams.pop()
+
+    def build(self, highest_cap: int) -> None:
+        """Take the steps of the plan up to the fork, and fork."""
+        self._namespaces()
+        mounted = self._mounts()
+        self._at("enter")
+        root.enter(mounted)
+        self._at("cwd")
+        root.make_cwd(self.plan)
+        self._at("stdio")
+        terminal = self._open_terminal() if self.plan.terminal else None
+        stdio = self._stdio(terminal)
+        self._at("user")
+        who = user.resolve(self.plan.user)
+        self._own_stdio(who, stdio)
+        self._at("clone")
+        self._fork(child.prepare(self.plan, who, stdio, self._status, highest_cap), terminal)
+
+    def _at(self, step: str) -> None:
+        self.step = step
+
+    def _namespaces(self) -> None:
+        self._at("namespaces")
+        self._cgroup = _open_cgroup(self.plan.cgroup)
+        if self.network is not None:
+            setns(self.network, CLONE_NEWNET)
+        unshare(flags_of(self.plan.namespaces) & ~_LATE)
+        sethostname(self.plan.hostname)
+
+    def _mounts(self) -> int:
+        self._at("mounts")
+        mounted = root.make_root(self.plan)
+        root.mount_all(self.plan, mounted)
+        root.hide(self.plan, mounted)
+        return mounted
+
+    def _open_terminal(self) -> tuple[int, int]:
+        """Open a terminal of the container's own devpts, and make it its console."""
+        master, slave = open_pty("/dev/pts/ptmx")
+        if self.plan.console_size:
+            set_size(slave, *self.plan.console_size)
+        console = os.open("/dev/console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        attach(clone_tree("/dev/pts/0", recursive=False), console)
+        return master, slave
+
+    def _stdio(self, terminal: tuple[int, int] | None) -> tuple[int, int, int]:
+        if terminal is not None:
+            return (terminal[1],) * 3
+        if not self.plan.stdin:
+            # The container's own: of the host's, root inside could change the mode.
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            return null, self._streams[0], self._streams[1]
+        return self._streams[2], self._streams[0], self._streams[1]
+
+    def _own_stdio(self, who: user.User, stdio: tuple[int, int, int]) -> None:
+        # so that the command can open /dev/stdout and the like, as under docker
+        if who.uid == 0 and who.gid == 0:
+            return
+        if self.plan.terminal:
+            os.fchown(stdio[0], who.uid, -1)
+            return
+        for fd in stdio if self.plan.stdin else stdio[1:]:
+            os.fchown(fd, who.uid, who.gid)
+
+    def _fork(self, program: Program, terminal: tuple[int, int] | None) -> None:
+        flags = CLONE_PARENT | CLONE_INTO_CGROUP | (flags_of(self.plan.namespaces) & CLONE_NEWPID)
+        os.umask(self.plan.umask)
+        self._oom.raise_to(self.plan.oom_score_adj)
+        try:
+            # CLONE_PARENT takes the exit signal over from us.
+            pid, pidfd = clone3(flags, 0, self._cgroup)
+            if pid == 0:
+                child.run(program, self.plan.args[0])
+        finally:
+            self._oom.restore(self.plan.oom_score_adj)
+        self._say(wire.pack("forked", pid), (pidfd, *terminal[:1]) if terminal else (pidfd,))
+
+    def report(self, failure: KernelError) -> None:
+        """Tell the launcher why there is no container."""
+        self._say(wire.pack(self.step, failure.op, failure.path, failure.errno, failure.hint))
+
+    def _say(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self._status)
+        try:
+            wire.send(sock, data, fds)
+        finally:
+            sock.detach()
+
+
+def _place(fd: int, target: int) -> int:
+    if fd != target:
+        os.dup2(fd, target, inheritable=False)
+        os.close(fd)
+    return target
+
+
+def _open_cgroup(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open cgroup", path) from error
+
+
+def flags_of(namespaces: tuple[str, ...]) -> int:
+    """Return the CLONE_NEW* flags. Raises KernelError for a name that we do not know."""
+    unknown = [name for name in namespaces if name not in FLAGS]
+    if unknown:
+        raise KernelError("clone3", None, errno.EINVAL, f"there is no {unknown[0]} namespace")
+    return sum(FLAGS[name] for name in namespaces)
+
+
+def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
+    """Be a worker. Runs in a fork of the launcher, whose descriptors end here."""
+    try:
+        os.dup2(control, CONTROL_FD, inheritable=False)
+        os.dup2(host, HOST_FD, inheritable=False)
+        close_range(HOST_FD + 1, _MAX_FD, 0)
+        sigprocmask()
+        os.umask(0)
+        set_rlimit("nofile", *nofile)
+        gc.freeze()
+        gc.disable()
+        Worker(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD), HOST_FD).run()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must not run the launcher's loop
+        print(f"wherryd: worker {os.getpid()} ended: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
+        os._exit(1)
+    os._exit(0)
