@@ -49,8 +49,12 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Launcher
     from wherryd.settings import Settings
 
-SWITCH_INTERVAL = 0.0005
-"""Seconds between forced switches of threads: the log pump must not wait out a busy event loop's 5 ms."""
+SWITCH_INTERVAL = 1e-5
+"""Seconds after which the log pump may demand the interpreter's lock from the event loop.
+
+The loop gives the lock up so often, and takes it back so soon, that with a longer interval the pump's demand
+never ripens: at 0.1 ms a busy loop kept it out for seconds; at this, it waits some 0.1 ms.
+"""
 
 STOP_TIMEOUT = 60.0
 """Seconds that --stop-containers may take, all in parallel."""
