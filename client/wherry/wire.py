@@ -50,13 +50,10 @@ class Wire:
         """Whether another call may follow: the last one is done and the supervisor still listens."""
         if not self._session.reusable:
             return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        # Not recv(MSG_DONTWAIT): a socket with a timeout waits it out before it asks the kernel.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
 
     @property
     def done(self) -> bool:
