@@ -102,6 +102,23 @@ async def test_nothing_private_is_in_it(store: ImageStore) -> None:
             assert info.st_mode & 0o004, path
 
 
+def test_file_that_not_every_user_may_read_is_left_out(tmp_path: Path) -> None:
+    """A key beside the certificates stays where it is; setuid and write bits do not come along."""
+    source, target = tmp_path / "certs", tmp_path / "copy"
+    (source / "closed").mkdir(parents=True)
+    (source / "key").write_text("secret")
+    (source / "key").chmod(0o640)
+    (source / "closed" / "inside").write_text("secret")
+    (source / "closed").chmod(0o700)
+    (source / "public").write_text("public")
+    (source / "public").chmod(0o6777)
+    (source / "link").symlink_to("key")
+    os.mkfifo(source / "fifo", 0o644)
+    host._copy(source, target)
+    assert sorted(os.listdir(target)) == ["link", "public"]
+    assert stat.S_IMODE((target / "public").stat().st_mode) == 0o755
+
+
 async def test_skeleton_is_made_once_and_again_when_the_machine_changes(
     store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

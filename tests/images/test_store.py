@@ -294,6 +294,40 @@ async def test_killed_worker_is_an_error_that_leaves_nothing(
     nothing_left()
 
 
+async def test_worker_is_shut_in_while_it_unpacks(
+    store: ImageStore, endless: str, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walls of test_confinement stand when the archive is read, not only when one asks for them."""
+    processes: list[trio.Process] = []
+    real = trio.lowlevel.open_process
+
+    async def remembered(*args: object, **kwargs: object) -> trio.Process:
+        processes.append(await real(*args, **kwargs))
+        return processes[-1]
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", remembered)
+    heard: list[Progress] = []
+    scope = trio.CancelScope()
+
+    async def ask() -> None:
+        with scope:
+            await store.resolve(endless, None, heard.append)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await started(heard)
+        worker = Path(f"/proc/{processes[0].pid}")
+        (folder,) = (state / "images/tmp").iterdir()
+        assert (worker / "root").stat().st_ino == (folder / "root").stat().st_ino
+        assert (worker / "cwd").stat().st_ino == (folder / "root").stat().st_ino
+        assert "CapEff:\t000000008000001b" in (worker / "status").read_text()
+        assert sorted(os.listdir(worker / "fd")) == ["0", "1", "2"]
+        assert (worker / "environ").read_bytes().strip(b"\0") == b""
+        for name in ("mnt", "net", "ipc", "uts"):
+            assert os.readlink(worker / "ns" / name) != os.readlink(f"/proc/self/ns/{name}")
+        scope.cancel()
+
+
 async def test_worker_ends_with_its_supervisor(endless: str, tmp_path: Path) -> None:
     """A supervisor that is killed leaves no process that goes on filling the disk; the next one cleans up."""
     code = (
