@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket as socket
 import errno
+import select
 from struct import unpack
 
 from wherry.session import READ_SIZE, Session
