@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tarkit import member, tar_bytes
 
+from wherryd.images import archives, extraction
 from wherryd.images.store import ImageStore
 
 if TYPE_CHECKING:
@@ -65,3 +68,24 @@ def archive(tmp_path: Path) -> Callable[[bytes], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def extractions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that workers were started for."""
+    started: list[Path] = []
+
+    async def counted(fd: int, folder: Path, on_read: Callable[[int], None]) -> object:
+        started.append(folder)
+        return await extraction.extract(fd, folder, on_read)
+
+    monkeypatch.setattr(archives, "extract", counted)
+    return started
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """An archive that takes minutes to unpack and little room: headers of empty files, again and again."""
+    path = tmp_path / "endless.tar.gz"
+    path.write_bytes(gzip.compress(tar_bytes(member("f"))[:512] * 1_000_000, 1))
+    return str(path)

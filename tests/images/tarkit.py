@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +41,10 @@ def tar_bytes(*members: tuple[tarfile.TarInfo, bytes], kind: int = tarfile.PAX_F
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def random_tar(seed: int, size: int = 3000) -> bytes:
+    return tar_bytes(member("f", random.Random(seed).randbytes(size)))  # noqa: S311 - the same at every run
 
 
 def raw_header(**fields: Any) -> bytes:
@@ -85,3 +92,10 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
         for name in names
         for value in (found[name],)
     }
+
+
+async def first_progress(progress: list[Any]) -> None:
+    """Wait until the worker has read something."""
+    with trio.fail_after(20):
+        while not progress:  # noqa: ASYNC110 - what is waited for is a callback of the code under test
+            await trio.sleep(0.005)
