@@ -23,6 +23,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PIDFD = 0x00001000
+CLONE_VFORK = 0x00004000
 CLONE_PARENT = 0x00008000
 CLONE_INTO_CGROUP = 0x200000000
 
@@ -218,11 +219,17 @@ def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int) -> None:
     _checked(result, "mount_setattr", path or None)
 
 
+_open_hows: dict[tuple[int, int, int], OpenHow] = {}  # there are three, and making one costs more than the call
+_SIZE_OF_HOW = ctypes.sizeof(OpenHow)
+
+
 def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: int) -> int:
     """Return a descriptor; `resolve` bounds where the path may lead. openat2(2)."""
-    how = OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
-    result = _openat2(_OPENAT2, dirfd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-    return _checked(result, "openat2", path)
+    key = (flags, mode, resolve)
+    how = _open_hows.get(key)
+    if how is None:
+        how = _open_hows[key] = OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    return _checked(_openat2(_OPENAT2, dirfd, os.fsencode(path), how, _SIZE_OF_HOW), "openat2", path)
 
 
 def close_range(first: int, last: int, flags: int) -> None:

@@ -6,7 +6,6 @@ Every path inside the root is resolved by the kernel within the root; nothing in
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
 
@@ -14,7 +13,8 @@ from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.mounts import attach, clone_tree, make_private, mount_on, set_options, swap_root
 from wherryd.kernel.paths import make_in_root, open_in_root
 from wherryd.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
-from wherryd.launcher.child import DEFERRED, deferred
+from wherryd.launcher import child
+from wherryd.launcher.child import Deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _make_link(root: int, target: str, path: str) -> None:
 
 def _mount(root: int, mount: Mount) -> None:
     target = make_in_root(root, mount.destination, directory=True)
-    if mount.type not in DEFERRED:
+    if mount.type not in child.DEFERRED:
         mount_on(target, mount.type, mount.source, mount.options)
 
 
@@ -91,25 +91,32 @@ def _bind(root: int, mount: Mount) -> None:
     attach(tree, target)
 
 
-def hide(plan: Plan, root: int) -> None:
-    """Cover the masked paths, files with /dev/null and directories with nothing; make the others read-only."""
+def hide(plan: Plan, root: int) -> Deferred:
+    """Cover the masked paths, files with /dev/null and directories with nothing; make the others read-only.
+
+    Returns what lies on a mount that only the child can make, for it to cover.
+    """
     null = open_in_root(root, "/dev/null")
-    empty: int | None = None
-    for path in itertools.filterfalse(deferred, plan.masked_paths):
+    rest = Deferred()
+    for path in plan.masked_paths:
+        if child.deferred(path):
+            rest.add(path)
+            continue
         target = _existing(root, path)
         if target is None:
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             attach(clone_tree("", dirfd=null, recursive=False), target)
-        elif empty is None:
+        elif rest.empty is None:
             mount_on(target, "tmpfs", "tmpfs", _EMPTY_OPTIONS)
-            empty = open_in_root(root, path)
+            rest.empty = path
         else:
-            attach(clone_tree("", dirfd=empty, recursive=False), target)
-    for path in itertools.filterfalse(deferred, plan.readonly_paths):
-        target = _existing(root, path)
+            attach(clone_tree("", dirfd=open_in_root(root, rest.empty), recursive=False), target)
+    for path in plan.readonly_paths:
+        target = None if child.deferred(path) else _existing(root, path)
         if target is not None:
             _make_read_only(target)
+    return rest
 
 
 def _make_read_only(target: int) -> None:
