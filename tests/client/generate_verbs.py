@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[2] / "client" / "wherry"
@@ -19,7 +21,9 @@ def generate() -> str:
     body = (CLIENT / "async_verbs.py").read_text().split('"""\n', 1)[1]
     body = re.sub(r"\b(async|await) ", "", body)
     body = re.sub(r"\bAsync(Verbs|EventStream)", r"\1", body)
-    return HEADER + body.replace("wherry.async_event_stream", "wherry.event_stream")
+    body = body.replace("wherry.async_event_stream", "wherry.event_stream")
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(CLIENT / "verbs.py"), "-"]
+    return subprocess.run(command, input=HEADER + body, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

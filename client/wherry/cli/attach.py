@@ -1,0 +1,167 @@
+"""A container in the foreground: its output on ours, our input and signals to it.
+
+Owns the poll loop of `run` and `start -a`. Leaving it, whatever the reason, leaves the container
+alone. Must never wait on anything but the poll (and on writing our own output).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import ExitStack, suppress
+
+from wherry.cli.input import Input
+from wherry.cli.main import complain
+from wherry.cli.output import write_all
+from wherry.cli.progress import ProgressBar
+from wherry.cli.signals import SignalPipe
+from wherry.result import describe
+from wherry_protocol.containers import Output, Started
+from wherry_protocol.errors import Conflict, NotFound
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from wherry.cli.terminal import RawTerminal
+    from wherry.client import Client
+    from wherry.event_stream import EventStream
+    from wherry_protocol.containers import ExitStatus
+
+UNKNOWN_EXIT = 125
+_FORWARDED = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+_ON_TERMINAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT)
+_IMPATIENT = 3
+"""Interrupts within a second that mean: let me go."""
+
+
+class Attachment:
+    """One container in the foreground. `on_start` is told when its command is executing."""
+
+    def __init__(
+        self,
+        client: Client,
+        stream: EventStream[Any, ExitStatus],
+        *,
+        interactive: bool,
+        tty: bool,
+        on_start: Callable[[Started], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._interactive = interactive
+        self._tty = tty
+        self._on_start = on_start
+        self._started: Started | None = None
+        self._input = Input()
+        self._raw: RawTerminal | None = None
+        self._interrupts: list[float] = []
+        self._left: int | None = None
+
+    def run(self) -> int:
+        """Stay until the container ends, or the user leaves; return the exit code."""
+        with ExitStack() as stack:
+            stack.enter_context(self._stream)
+            self._bar = stack.enter_context(ProgressBar())
+            self._signals = stack.enter_context(SignalPipe(_ON_TERMINAL if self._tty else _FORWARDED))
+            stack.callback(self._input.close)
+            if self._tty and self._interactive:
+                from wherry.cli.terminal import RawTerminal
+
+                self._raw = stack.enter_context(RawTerminal())
+            while not self._stream.ended and self._left is None:
+                self._turn()
+        return self._exit_code() if self._left is None else self._left
+
+    def _turn(self) -> None:
+        """Wait for something to happen and deal with all of it."""
+        poll = select.poll()
+        poll.register(self._stream.fileno(), select.POLLIN)
+        poll.register(self._signals.fileno(), select.POLLIN)
+        self._input.register(poll)
+        ready = {fd for fd, _events in poll.poll()}
+        if self._signals.fileno() in ready:
+            for number in self._signals.take():
+                self._signalled(number)
+        if self._input.serve(ready):
+            self._end_input()
+        if self._input.detached:
+            self._leave(0, "detached: {} runs on")
+        if self._stream.fileno() in ready:
+            for event in self._stream.receive():
+                self._happened(event)
+
+    def _happened(self, event: Any) -> None:
+        if isinstance(event, Output):
+            write_all(event.stream, event.data)
+        elif isinstance(event, Started):
+            self._start(event)
+        else:
+            self._bar.show(event)
+
+    def _start(self, started: Started) -> None:
+        self._bar.clear()
+        self._started = started
+        fd = self._stream.take_fd()
+        if fd is not None:
+            self._input.open(fd, reading=self._interactive, keys=self._tty)
+        if self._on_start is not None:
+            self._on_start(started)
+
+    def _signalled(self, number: int) -> None:
+        if self._tty:
+            self._signalled_on_terminal(number)
+        elif self._started is None:
+            self._left = 128 + number
+        elif number == signal.SIGINT and self._impatient():
+            self._leave(128 + number, "{} runs on")
+        else:
+            with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
+                self._client.kill(self._started.id, number)
+
+    def _signalled_on_terminal(self, number: int) -> None:
+        if number == signal.SIGCONT and self._raw is not None:
+            self._raw.apply()
+        if number in {signal.SIGCONT, signal.SIGWINCH}:
+            self._resize()
+        elif self._raw is not None or self._started is None:
+            self._leave(128 + number, "{} runs on")
+        else:
+            with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
+                self._client.kill(self._started.id, number)
+
+    def _resize(self) -> None:
+        from wherry.cli.terminal import set_size, terminal_size
+
+        if self._input.fd is not None:
+            set_size(self._input.fd, terminal_size())
+
+    def _impatient(self) -> bool:
+        now = time.monotonic()
+        self._interrupts = [at for at in self._interrupts if now - at < 1] + [now]
+        return len(self._interrupts) >= _IMPATIENT
+
+    def _leave(self, code: int, text: str) -> None:
+        self._left = code
+        if self._started is not None:
+            # A raw terminal does no carriage return by itself.
+            os.write(2, b"\r" if self._raw is not None else b"")
+            complain(text.format(self._started.name))
+
+    def _end_input(self) -> None:
+        """Pass the end of our input on; with a terminal the user's ctrl-d does that."""
+        if self._started is not None and not self._tty:
+            with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
+                self._client.close_stdin(self._started.id)
+
+    def _exit_code(self) -> int:
+        status = self._stream.answer
+        if status.exit_code is None:
+            complain(f"the container {describe(status)}")
+            return UNKNOWN_EXIT
+        return status.exit_code

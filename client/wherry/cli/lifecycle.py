@@ -1,0 +1,143 @@
+"""stop, restart, kill, pause, unpause, wait, rm, rename: what happens to containers that exist.
+
+Owns their options, and doing it to several containers at once. Must never decide what the
+supervisor decides.
+"""
+
+from __future__ import annotations
+
+from wherry.cli.main import complain
+from wherry.cli.parser import Command
+from wherry_protocol.errors import WherryError
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+
+    from wherry.cli.parser import Parser
+    from wherry.client import Client
+
+_AT_ONCE = 32
+"""Threads, each with a connection: a stop spends its time waiting."""
+
+
+def for_each(refs: Sequence[str], act: Callable[[str], str]) -> int:
+    """Do something to every container at once and print what it returns, in the order given.
+
+    The error of a single reference is raised; those of several are lines of their own, and the code is 1.
+    """
+    if len(refs) == 1:
+        print(act(refs[0]))
+        return 0
+    from concurrent.futures import ThreadPoolExecutor
+
+    code = 0
+    with ThreadPoolExecutor(max_workers=min(len(refs), _AT_ONCE)) as threads:
+        futures = [threads.submit(act, ref) for ref in refs]
+        for future in futures:
+            try:
+                print(future.result(), flush=True)
+            except WherryError as error:
+                complain(str(error))
+                code = 1
+    return code
+
+
+def _refs(parser: Parser) -> None:
+    parser.add_argument("refs", metavar="CONTAINER", nargs="+", help="a name, an id, or the start of an id")
+
+
+def _timed(parser: Parser) -> None:
+    parser.add_argument(
+        "-t", "--time", metavar="SECONDS", type=float, help="until SIGKILL (the container's own)"
+    )
+    _refs(parser)
+
+
+def _signalled(parser: Parser) -> None:
+    parser.add_argument("-s", "--signal", default="KILL", help="name or number (KILL)")
+    _refs(parser)
+
+
+def _forced(parser: Parser) -> None:
+    parser.add_argument("-f", "--force", action="store_true", help="kill a running one first")
+    _refs(parser)
+
+
+def _renamed(parser: Parser) -> None:
+    parser.add_argument("ref", metavar="CONTAINER")
+    parser.add_argument("name", metavar="NAME", help="the new name")
+
+
+def _stop(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.stop(ref, args.time)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _restart(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.restart(ref, args.time)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _kill(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.kill(ref, args.signal)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _pause(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.pause(ref)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _unpause(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.unpause(ref)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _wait(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        code = client.wait(ref).exit_code
+        return "unknown" if code is None else str(code)
+
+    return for_each(args.refs, act)
+
+
+def _remove(client: Client, args: Namespace) -> int:
+    def act(ref: str) -> str:
+        client.remove(ref, force=args.force)
+        return ref
+
+    return for_each(args.refs, act)
+
+
+def _rename(client: Client, args: Namespace) -> int:
+    client.rename(args.ref, args.name)
+    return 0
+
+
+COMMANDS = {
+    "stop": Command(configure=_timed, execute=_stop),
+    "restart": Command(configure=_timed, execute=_restart),
+    "kill": Command(configure=_signalled, execute=_kill),
+    "pause": Command(configure=_refs, execute=_pause),
+    "unpause": Command(configure=_refs, execute=_unpause),
+    "wait": Command(configure=_refs, execute=_wait),
+    "rm": Command(configure=_forced, execute=_remove),
+    "rename": Command(configure=_renamed, execute=_rename),
+}

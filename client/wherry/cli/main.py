@@ -1,0 +1,176 @@
+"""The entry of the command: which module has which verb, global options, errors and exit codes.
+
+Owns the one place where an exception becomes a line and a code. Must import nothing that a command
+which is not asked for needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from wherry_protocol.errors import WherryError
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+GROUPS = (
+    ("Run", (
+        ("run", "run", "Run a command in a new container"),
+        ("create", "run", "Make a container without starting it"),
+        ("start", "start", "Start containers that exist"),
+        ("stop", "lifecycle", "Stop containers: a signal, then SIGKILL"),
+        ("restart", "lifecycle", "Stop and start containers"),
+        ("kill", "lifecycle", "Send a signal to containers"),
+        ("pause", "lifecycle", "Freeze every process of containers"),
+        ("unpause", "lifecycle", "Let paused containers go on"),
+        ("wait", "lifecycle", "Wait until containers end and print their exit codes"),
+        ("rm", "lifecycle", "Remove containers"),
+        ("rename", "lifecycle", "Give a container another name"),
+    )),
+    ("Look", (
+        ("ps", "ps", "List containers"),
+        ("logs", "logs", "Print what a container has printed"),
+        ("inspect", "inspect", "Print everything about containers, as JSON"),
+    )),
+    ("Images", (
+        ("images", "images", "List images in the store"),
+        ("import", "images", "Put an archive into the store"),
+        ("rmi", "images", "Remove images from the store"),
+    )),
+    ("System", (
+        ("info", "system", "Print the supervisor's directories, host facts and counts"),
+        ("version", "system", "Print versions of client and supervisor"),
+        ("help", "system", "Print help, of a command if one is named"),
+    )),
+)  # fmt: skip
+
+HEAD = """usage: wherry [--run-dir DIR] [--state-dir DIR] COMMAND …
+
+Run and look after containers on this machine.
+"""
+
+TAIL = """
+options:
+  --run-dir DIR     the supervisor's sockets (WHERRY_RUN_DIR; default /run/wherry)
+  --state-dir DIR   where a supervisor that has to be started keeps its state (WHERRY_STATE_DIR)
+  --version         print the client's version
+  -h, --help        print this
+
+See 'wherry COMMAND --help' for a command's options.
+"""
+
+USAGE_EXIT = 125
+INTERRUPTED_EXIT = 130
+
+
+class UsageError(WherryError):
+    """The command line cannot be understood."""
+
+    code = "bad_request"
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    code = guarded(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        die_of_broken_pipe()
+    sys.stderr.flush()
+    # No destructor matters any more, and waiting for them takes 3 ms.
+    os._exit(code)
+
+
+def guarded(argv: list[str]) -> int:
+    """Run a command line and return its exit code; every error becomes one line on stderr."""
+    try:
+        return dispatch(argv)
+    except WherryError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT
+    except BrokenPipeError:
+        die_of_broken_pipe()
+
+
+def dispatch(argv: list[str]) -> int:
+    """Find the command, parse its options and run it."""
+    options, rest = global_options(argv)
+    if options.get("--version"):
+        rest = ["version", "--client"]
+    if not rest or options.get("--help"):
+        print(help_text())
+        return 0 if options.get("--help") else USAGE_EXIT
+    name, *arguments = rest
+    command, parser = load(name)
+    args = parser.parse(arguments)
+    from wherry.client import Client  # after parsing: a usage error needs no client
+
+    autostart = name != "version"
+    with Client(
+        options.get("--run-dir"), state_dir=options.get("--state-dir"), autostart=autostart
+    ) as client:
+        code: int = command.execute(client, args)
+    return code
+
+
+def global_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Split the options before the command from the rest."""
+    found: dict[str, str] = {}
+    rest = [*argv]
+    while rest and rest[0].startswith("-"):
+        name, has_value, value = rest.pop(0).partition("=")
+        name = "--help" if name == "-h" else name
+        if name in {"--help", "--version"} and not has_value:
+            found[name] = "yes"
+        elif name in {"--run-dir", "--state-dir"} and (has_value or rest):
+            found[name] = value if has_value else rest.pop(0)
+        else:
+            raise UsageError(f"{name}: unknown option, or without its value", hint="see 'wherry --help'")
+    return found, rest
+
+
+def load(name: str):  # noqa: ANN201 - (Command, Parser), whose module a help text does not need
+    """Return a command and its parser. Raises UsageError for an unknown name."""
+    from wherry.cli.parser import Parser
+
+    for _title, commands in GROUPS:
+        for known, module, text in commands:
+            if known == name:
+                command = import_module(f"wherry.cli.{module}").COMMANDS[name]
+                parser = Parser(name, text)
+                command.configure(parser)
+                return command, parser
+    raise UsageError(f"{name}: there is no such command", hint="see 'wherry --help'")
+
+
+def help_text() -> str:
+    """Return the help of the whole command, by groups."""
+    lines = [HEAD]
+    for title, commands in GROUPS:
+        lines.append(f"{title}:")
+        lines += [f"  {name:<10}{text}" for name, _module, text in commands]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n" + TAIL.rstrip()
+
+
+def complain(text: str) -> None:
+    """Print an error as one line."""
+    print("wherry: " + " ".join(text.split("\n")), file=sys.stderr)
+
+
+def die_of_broken_pipe() -> NoReturn:
+    """End as a program ends that writes to a closed pipe."""
+    import signal
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    os._exit(128 + signal.SIGPIPE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What `run` and `create` take, and the specification that it means.
+
+Owns the grammar of every option's value. Must never check what only the supervisor can know.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wherry.human import parse_size
+from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Tmpfs, Ulimit, Volume
+from wherry_protocol.errors import BadRequest
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable, Mapping
+
+    from wherry.cli.parser import Parser
+
+_UNLIMITED = -1
+
+
+def add_options(parser: Parser) -> None:
+    """Add every option that a specification is made from."""
+    add = parser.add_argument
+    add("-i", "--interactive", action="store_true", help="keep standard input open")
+    add("-t", "--tty", action="store_true", help="give the container a terminal")
+    add("-n", "--name", metavar="NAME", help="the container's name; one is made up without")
+    add("--rm", action="store_true", help="remove the container when it has ended")
+    add(
+        "-e",
+        "--env",
+        metavar="KEY[=VALUE]",
+        action="append",
+        default=[],
+        help="set a variable, or pass ours on",
+    )
+    add("--env-file", metavar="FILE", action="append", default=[], help="set variables from a file's lines")
+    add("-v", "--volume", metavar="SRC:DST[:ro]", action="append", default=[], help="show a host path inside")
+    add(
+        "--tmpfs",
+        metavar="DST[:OPTIONS]",
+        action="append",
+        default=[],
+        help="mount a tmpfs (size=64m,mode=1777)",
+    )
+    add("-w", "--workdir", metavar="DIR", help="working directory inside")
+    add("-u", "--user", metavar="USER[:GROUP]", default="", help="names or ids, as the container knows them")
+    add("--hostname", metavar="NAME", help="host name inside")
+    add("--entrypoint", metavar="PROGRAM", help="replace the image's entry point ('' clears it)")
+    add("--read-only", action="store_true", help="mount the container's root read-only")
+    add("--init", action="store_true", help="run a small init that reaps and forwards signals")
+    add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="set a resource limit")
+    add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="attach a label")
+    add("--stop-signal", metavar="SIGNAL", help="what `stop` sends (default SIGTERM)")
+    add(
+        "--stop-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=DEFAULT_STOP_TIMEOUT,
+        help="until SIGKILL (10)",
+    )
+    add("--network", choices=("none", "host"), default="none", help="loopback only, or the host's (none)")
+    add("--cidfile", metavar="FILE", help="write the container's id to a new file")
+
+
+def spec_from(args: Namespace) -> RunSpec:
+    """Return the specification that the options and operands mean. Raises BadRequest."""
+    if not args.operands:
+        raise BadRequest("an image is missing", hint="'host' runs this machine's own programs")
+    image, *command = args.operands
+    return RunSpec(
+        image=image, command=tuple(command), name=args.name, auto_remove=args.rm, hostname=args.hostname,
+        entrypoint=entrypoint(args.entrypoint), env=environment(args.env_file, args.env, os.environ),
+        volumes=tuple(map(volume, args.volume)), tmpfs=tuple(map(tmpfs, args.tmpfs)),
+        workdir=args.workdir, user=args.user, read_only=args.read_only, init=args.init,
+        ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
+        stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
+        stdin=args.interactive, tty=args.tty,
+    )  # fmt: skip
+
+
+def entrypoint(value: str | None) -> tuple[str, ...] | None:
+    """Return the entry point: None takes the image's, an empty one clears it."""
+    if value is None:
+        return None
+    return (value,) if value else ()
+
+
+def environment(files: Iterable[str], given: Iterable[str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Return variables from files, then from options; one without a value is passed on from `ours`."""
+    found: dict[str, str] = {}
+    for path in files:
+        for number, line in enumerate(_lines(path), start=1):
+            _assign(found, line, ours, f"--env-file {path}, line {number}")
+    for text in given:
+        _assign(found, text, ours, "-e")
+    return found
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\r\n") for line in file]
+    except OSError as error:
+        raise BadRequest(f"--env-file {path}: {error.strerror}") from None
+    return ["" if line.lstrip().startswith("#") else line.lstrip() for line in lines]
+
+
+def _assign(found: dict[str, str], text: str, ours: Mapping[str, str], option: str) -> None:
+    name, has_value, value = text.partition("=")
+    if not text and option != "-e":
+        return
+    if not name or "\0" in text or any(letter.isspace() for letter in name):
+        raise BadRequest(f"{option} {text!r}: expected NAME=VALUE or NAME")
+    if has_value:
+        found[name] = value
+    elif name in ours:
+        found[name] = ours[name]
+
+
+def volume(text: str) -> Volume:
+    """Read SRC:DST[:ro|rw]."""
+    source, *rest = text.split(":")
+    if not source or len(rest) not in {1, 2} or rest[1:] not in ([], ["ro"], ["rw"]):
+        raise BadRequest(f"-v {text!r}: expected SOURCE:TARGET, SOURCE:TARGET:ro or SOURCE:TARGET:rw")
+    if not source.startswith(("/", ".")) and "/" not in source:
+        raise BadRequest(
+            f"-v {text!r}: {source!r} is no path, and there are no named volumes", hint=f"write ./{source}"
+        )
+    if not rest[0].startswith("/"):
+        raise BadRequest(f"-v {text!r}: the target {rest[0]!r} is not an absolute path")
+    return Volume(source=source, target=rest[0], read_only=rest[1:] == ["ro"])
+
+
+def tmpfs(text: str) -> Tmpfs:
+    """Read DST[:size=64m,mode=1777,ro,exec]."""
+    target, _colon, options = text.partition(":")
+    if not target.startswith("/"):
+        raise BadRequest(f"--tmpfs {text!r}: the target {target!r} is not an absolute path")
+    made = Tmpfs(target=target)
+    for option in filter(None, options.split(",")):
+        made = _tmpfs_option(made, option, text)
+    return made
+
+
+def _tmpfs_option(made: Tmpfs, option: str, text: str) -> Tmpfs:
+    name, _equals, value = option.partition("=")
+    switches = {
+        "ro": {"read_only": True},
+        "rw": {"read_only": False},
+        "exec": {"exec": True},
+        "noexec": {"exec": False},
+    }
+    if option in switches:
+        return made.replace(**switches[option])
+    if option in {"nosuid", "nodev"}:
+        return made  # always so
+    if name == "size":
+        return made.replace(size=parse_size(value, f"--tmpfs {text!r}"))
+    if name == "mode" and value and not value.strip("01234567"):
+        return made.replace(mode=int(value, 8))
+    raise BadRequest(f"--tmpfs {text!r}: {option!r} is not known", hint="size=64m, mode=1777, ro, exec")
+
+
+def ulimit(text: str) -> Ulimit:
+    """Read NAME=SOFT[:HARD]; without HARD it is SOFT, -1 or unlimited is no limit."""
+    name, _equals, limits = text.partition("=")
+    soft, colon, hard = limits.partition(":")
+    first = _limit(soft)
+    second = _limit(hard) if colon else first
+    if not name or first is None or second is None:
+        raise BadRequest(f"--ulimit {text!r}: expected NAME=SOFT or NAME=SOFT:HARD")
+    return Ulimit(name=name.lower(), soft=first, hard=second)
+
+
+def _limit(text: str) -> int | None:
+    if text in {"-1", "unlimited"}:
+        return _UNLIMITED
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def labels(given: Iterable[str]) -> dict[str, str]:
+    """Read KEY=VALUE or KEY, whose value is empty."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, _equals, value = text.partition("=")
+        if not name:
+            raise BadRequest(f"--label {text!r}: expected KEY=VALUE or KEY")
+        found[name] = value
+    return found

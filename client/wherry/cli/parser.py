@@ -1,0 +1,75 @@
+"""argparse with docker's manners: options end at the image, errors are one line, exit code 125.
+
+Owns how a command line is read; must never know a command.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from wherry.cli.main import UsageError
+from wherry_protocol.typed import TYPE_CHECKING
+from wherry_protocol.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from wherry.client import Client
+
+
+class Command(Value):
+    """A verb: `configure` adds its options to a parser, `execute` runs it and returns the exit code."""
+
+    configure: Callable[[Parser], None]
+    execute: Callable[[Client, Any], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's options. With `trailing` set, the words from the first operand on are left alone."""
+
+    def __init__(self, name: str, description: str, *, short_help: bool = True) -> None:
+        super().__init__(prog=f"wherry {name}", description=description, allow_abbrev=False, add_help=False)
+        self.name = name
+        self.trailing: str | None = None
+        self._help = self.add_argument("-h", "--help", action="help", help="print this")
+        if not short_help:
+            self._help.option_strings = ["--help"]
+
+    def stop_at_operand(self, usage: str) -> None:
+        """Let options end at the first operand: it and all that follows land in `operands`."""
+        self.trailing = usage
+        self.usage = f"{self.prog} [OPTIONS] {usage}"
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """Read a command line. Raises UsageError."""
+        if self.trailing is None:
+            return self.parse_args(argv)
+        end = self._first_operand(argv)
+        args = self.parse_args(argv[:end])
+        operands = argv[end:]
+        args.operands = operands[1:] if operands[:1] == ["--"] else operands
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UsageError(f"{self.name}: {message}", hint=f"see 'wherry {self.name} --help'")
+
+    def _first_operand(self, argv: list[str]) -> int:
+        index = 0
+        while index < len(argv) and argv[index].startswith("-") and argv[index] not in {"-", "--"}:
+            index += 2 if self._wants_next(argv[index]) else 1
+        return min(index, len(argv))
+
+    def _wants_next(self, word: str) -> bool:
+        """Say whether an option word takes the word after it as its value."""
+        if word.startswith("--"):
+            return word in self._with_value
+        for place, letter in enumerate(word[1:], start=2):
+            if f"-{letter}" in self._with_value:
+                return place == len(word)
+        return False
+
+    @property
+    def _with_value(self) -> set[str]:
+        return {word for action in self._actions if action.nargs != 0 for word in action.option_strings}

@@ -1,0 +1,215 @@
+"""Containers and images in docker's words and field names, so that people's jq lines and templates work.
+
+Owns the wording; pure: must never ask the supervisor or the clock.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wherry.human import human_duration, human_size
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
+    from wherry_protocol.images import ImageSummary
+
+SHORT_ID = 12
+_SHORT_COMMAND = 20
+_NANO = 1_000_000_000
+NEVER = "0001-01-01T00:00:00Z"
+"""What docker prints for a time that has not come."""
+
+
+def container_row(summary: ContainerSummary, now: float, *, whole: bool = False) -> dict[str, Any]:
+    """Return a row of `ps`; `whole` leaves ids and commands uncut."""
+    return {
+        "ID": summary.id if whole else summary.id[:SHORT_ID],
+        "Image": summary.image,
+        "Command": quoted(summary.command, whole=whole),
+        "CreatedAt": rfc3339_seconds(summary.created_at),
+        "RunningFor": human_duration(now - summary.created_at) + " ago",
+        "Status": status(summary, now),
+        "State": summary.state,
+        "Names": summary.name,
+        "Labels": ",".join(f"{key}={value}" for key, value in summary.labels.items()),
+    }
+
+
+def quoted(command: tuple[str, ...], *, whole: bool) -> str:
+    """Return a command in quotes, cut to docker's width."""
+    text = printable(" ".join(command))
+    if not whole and len(text) > _SHORT_COMMAND:
+        text = text[: _SHORT_COMMAND - 1] + "…"
+    return f'"{text}"'
+
+
+def printable(text: str) -> str:
+    """Return text with what a terminal might obey, or cannot show, as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def status(summary: ContainerSummary, now: float) -> str:
+    """Return what a container does in words: "Up 3 minutes", "Exited (0) 5 seconds ago"."""
+    words = _status_words(summary, now)
+    return f"{words} (log stuck: {summary.log_trouble})" if summary.log_trouble else words
+
+
+def _status_words(summary: ContainerSummary, now: float) -> str:
+    up = f"Up {human_duration(now - (summary.started_at or now))}"
+    match summary.state:
+        case "running":
+            return up
+        case "paused":
+            return f"{up} (Paused)"
+        case "created":
+            return "Created"
+        case _:
+            word = "Exited" if summary.state == "exited" else "Restarting"
+            code = summary.exit.exit_code if summary.exit else None
+            ago = human_duration(now - (summary.finished_at or now))
+            return f"{word} ({'unknown' if code is None else code}) {ago} ago"
+
+
+def container_document(details: ContainerDetails) -> dict[str, Any]:
+    """Return the document of `inspect`."""
+    summary, spec = details.summary, details.spec
+    return {
+        "Id": summary.id,
+        "Created": rfc3339_seconds(summary.created_at),
+        "Path": details.path,
+        "Args": list(details.args),
+        "State": _state(details),
+        "Image": details.image_digest or summary.image,
+        "ResolvConfPath": f"{details.directory}/resolv.conf",
+        "HostnamePath": f"{details.directory}/hostname",
+        "HostsPath": f"{details.directory}/hosts",
+        "LogPath": details.log_path,
+        "Name": f"/{summary.name}",
+        "RestartCount": details.restart_count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "HostConfig": _host_config(spec),
+        "Mounts": _mounts(spec),
+        "Config": _config(details),
+        "NetworkSettings": {"Networks": {spec.network: {}}},
+        "CgroupPath": details.cgroup_path,
+    }
+
+
+def _state(details: ContainerDetails) -> dict[str, Any]:
+    summary = details.summary
+    return {
+        "Status": summary.state,
+        "Running": summary.state in {"running", "paused"},
+        "Paused": summary.state == "paused",
+        "Restarting": summary.state == "restarting",
+        "OOMKilled": summary.exit.oom_killed if summary.exit else False,
+        "Dead": False,
+        "Pid": details.pid or 0,
+        "ExitCode": _exit_code(summary.exit),
+        "Error": (summary.exit.error if summary.exit else None) or "",
+        "StartedAt": rfc3339_seconds(summary.started_at),
+        "FinishedAt": rfc3339_seconds(summary.finished_at),
+    }
+
+
+def _exit_code(status_: ExitStatus | None) -> int | None:
+    """Return docker's code: 0 while nothing has ended; null when nobody knows."""
+    return status_.exit_code if status_ is not None else 0
+
+
+def _host_config(spec: RunSpec) -> dict[str, Any]:
+    return {
+        "Binds": [f"{v.source}:{v.target}:{'ro' if v.read_only else 'rw'}" for v in spec.volumes],
+        "NetworkMode": spec.network,
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": spec.auto_remove,
+        "Privileged": False,
+        "ReadonlyRootfs": spec.read_only,
+        "Init": spec.init,
+        "Memory": 0,
+        "NanoCpus": 0,
+        "PidsLimit": None,
+        "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in spec.ulimits],
+        "Tmpfs": {t.target: _tmpfs_options(t.size, t.mode, t.read_only, t.exec) for t in spec.tmpfs},
+    }
+
+
+def _tmpfs_options(size: int | None, mode: int, read_only: bool, executable: bool) -> str:
+    options = ["ro" if read_only else "rw", "exec" if executable else "noexec", f"mode={mode:o}"]
+    return ",".join(options if size is None else [*options, f"size={size}"])
+
+
+def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
+    binds = [
+        {
+            "Type": "bind", "Source": v.source, "Destination": v.target,
+            "Mode": "ro" if v.read_only else "", "RW": not v.read_only, "Propagation": "rprivate",
+        }
+        for v in spec.volumes
+    ]  # fmt: skip
+    tmpfs = [
+        {
+            "Type": "tmpfs", "Source": "", "Destination": t.target, "Mode": "", "RW": not t.read_only,
+            "Propagation": "",
+        }
+        for t in spec.tmpfs
+    ]  # fmt: skip
+    return [*binds, *tmpfs]
+
+
+def _config(details: ContainerDetails) -> dict[str, Any]:
+    spec = details.spec
+    return {
+        "Hostname": details.hostname,
+        "User": details.user,
+        "AttachStdin": spec.stdin,
+        "Tty": spec.tty,
+        "OpenStdin": spec.stdin,
+        "Env": _env(details.env),
+        "Cmd": list(spec.command) or None,
+        "Image": details.summary.image,
+        "WorkingDir": details.workdir,
+        "Entrypoint": None if spec.entrypoint is None else list(spec.entrypoint),
+        "Labels": dict(spec.labels),
+        "StopSignal": details.stop_signal,
+        "StopTimeout": _whole(spec.stop_timeout),
+    }
+
+
+def _env(env: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in env.items()]
+
+
+def _whole(seconds: float) -> float | int:
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def image_rows(image: ImageSummary, now: float, *, whole: bool = False) -> list[dict[str, Any]]:
+    """Return a row of `images` for each of an image's names."""
+    digest = image.digest if whole else image.digest.removeprefix("sha256:")[:SHORT_ID]
+    return [
+        {
+            "ID": digest, "Name": name, "Digest": image.digest,
+            "CreatedAt": rfc3339_seconds(image.created_at),
+            "CreatedSince": human_duration(now - image.created_at) + " ago",
+            "Size": human_size(image.size), "Files": image.files, "Source": image.source,
+        }
+        for name in image.names or ("<none>",)
+    ]  # fmt: skip
+
+
+def rfc3339_seconds(seconds: float | None) -> str:
+    """Return a time in seconds since the epoch as RFC 3339 in UTC; NEVER for None."""
+    return NEVER if seconds is None else rfc3339(int(seconds * _NANO))
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a time in nanoseconds since the epoch as RFC 3339 in UTC, with nine digits."""
+    seconds, fraction = divmod(nanoseconds, _NANO)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
