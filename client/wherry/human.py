@@ -42,12 +42,15 @@ def parse_time(text: str, now: float, where: str) -> float:
         raise BadRequest(f"{where}: {text!r} is no time", hint=hint) from None
 
 
+_KILO = 1000
+
+
 def human_size(size: float) -> str:
     """Return "12.3MB": decimal units, as docker."""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < _KILO:
             return f"{size:.3g}{unit}" if unit != "B" else f"{size:.0f}B"
-        size /= 1000
+        size /= _KILO
     return f"{size:.3g}TB"
 
 

@@ -141,7 +141,7 @@ def _send_events(sock: socket.socket, connection: Connection, identity: int, eve
             return end.value
         fds: tuple[int, ...] = ()
         if isinstance(event, WithFds):
-            event, fds = event.event, event.fds
+            fds, event = event.fds, event.event
         _send(sock, connection.send_event(identity, event, fds=len(fds)), fds)
 
 

@@ -35,8 +35,8 @@ def _inspect(client: Client, args: Namespace) -> int:
         except NotFound as error:
             missing.append(error)
     _show(documents, args.format)
-    for error in missing:
-        complain(str(error))
+    for each in missing:
+        complain(str(each))
     return missing[0].exit_code if missing else 0
 
 

@@ -9,8 +9,8 @@ import time
 
 from wherry.cli.output import write_all
 from wherry.cli.parser import Command
-from wherry.human import parse_time
 from wherry.docker_form import rfc3339
+from wherry.human import parse_time
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.typed import TYPE_CHECKING
 

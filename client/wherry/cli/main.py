@@ -16,6 +16,8 @@ from wherry_protocol.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from wherry.cli.parser import Command, Parser
+
 GROUPS = (
     ("Run", (
         ("run", "run", "Run a command in a new container"),
@@ -134,14 +136,14 @@ def global_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return found, rest
 
 
-def load(name: str):  # noqa: ANN201 - (Command, Parser), whose module a help text does not need
+def load(name: str) -> tuple[Command, Parser]:
     """Return a command and its parser. Raises UsageError for an unknown name."""
     from wherry.cli.parser import Parser
 
     for _title, commands in GROUPS:
         for known, module, text in commands:
             if known == name:
-                command = import_module(f"wherry.cli.{module}").COMMANDS[name]
+                command: Command = import_module(f"wherry.cli.{module}").COMMANDS[name]
                 parser = Parser(name, text)
                 command.configure(parser)
                 return command, parser

@@ -56,8 +56,11 @@ def _server_versions(client: Client) -> dict[str, Any] | None:
     except ConnectionFailed:
         return None
     return {
-        "Version": server.version, "Protocol": server.protocol, "Python": server.python, "Kernel": server.kernel,
-    }  # fmt: skip
+        "Version": server.version,
+        "Protocol": server.protocol,
+        "Python": server.python,
+        "Kernel": server.kernel,
+    }
 
 
 def _configure_info(parser: Parser) -> None:
