@@ -5,6 +5,7 @@ Owns the refusals: bad input ends here. Looks at the host's files (volume source
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import re
@@ -109,6 +110,7 @@ def check_spec(spec: RunSpec) -> None:
     _check_hostname(spec.hostname)
     if spec.stop_signal is not None:
         signal_number(spec.stop_signal)
+    check_timeout(spec.stop_timeout)
     if spec.tty_size is not None and not all(0 <= side <= 0xFFFF for side in spec.tty_size):  # noqa: PLR2004 - u16
         raise BadRequest(f"tty_size {spec.tty_size}: rows and columns are 0 to 65535")
     _check_targets(spec)
@@ -173,6 +175,13 @@ def signal_number(text: str) -> int:
     if isinstance(found, signal.Signals):
         return int(found)
     raise BadRequest(f"signal {text[:40]!r} is unknown", hint="a name such as TERM or a number such as 15")
+
+
+def check_timeout(seconds: float) -> float:
+    """Return the seconds between the stop signal and SIGKILL; below zero is for ever. Raises BadRequest."""
+    if not math.isfinite(seconds):
+        raise BadRequest(f"stop timeout {seconds} is no number of seconds", hint="-1 waits for ever")
+    return seconds
 
 
 def _environment(spec: RunSpec, image: RootImage, hostname: str) -> dict[str, str]:

@@ -100,6 +100,8 @@ class Manager:
         container = self.find(reference)
         if container.phase is Phase.CREATED:
             raise Conflict(f"container {container.name} was never started: there is nothing to stop")
+        if timeout is not None:
+            config.check_timeout(timeout)
         await self._change(partial(self._stop, container, timeout))
         return self.ending(container)
 
@@ -112,6 +114,8 @@ class Manager:
     async def restart(self, reference: str, timeout: float | None) -> None:
         """Stop if running, then start."""
         container = self.find(reference)
+        if timeout is not None:
+            config.check_timeout(timeout)
         await self._change(partial(self._restart, container, timeout))
 
     async def wait(self, reference: str) -> ExitStatus:
