@@ -1,6 +1,6 @@
-"""A container's root file system, from the plan's values. Runs in a worker, in the container's mount namespace.
+"""A container's root file system, from the plan's values.
 
-Every path inside the root is resolved by the kernel within the root; nothing in the image is trusted.
+Runs in a worker, in the container's mount namespace. Every path inside the root is resolved by the kernel within the root; nothing in the image is trusted.
 """
 
 from __future__ import annotations
@@ -87,6 +87,9 @@ def _bind(root: int, mount: Mount) -> None:
     tree = clone_tree(mount.source)
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     target = make_in_root(root, mount.destination, directory=directory)
+    if stat.S_ISDIR(os.fstat(target).st_mode) is not directory:
+        # The kernel itself says EINVAL, which has many meanings.
+        raise KernelError("move_mount", mount.destination, errno.ENOTDIR)
     set_options(tree, mount.options)
     attach(tree, target)
 
