@@ -222,9 +222,15 @@ class Connection:
         return self._send(Frame.HELLO, {"wherry": PROTOCOL_VERSION, "version": SOFTWARE_VERSION})
 
     def send_request(self, call: Call[Any], *, fds: int = 0) -> tuple[int, bytes]:
-        """Return the id that the answer will carry, and the bytes. Raises BadRequest if it is too large."""
+        """Return the id that the answer will carry, and the bytes.
+
+        Raises BadRequest if they are too many, or a number in them is too large.
+        """
         identity = self._last_id + 1
-        data = self._send(Frame.REQUEST, {"id": identity, "op": call.op, **call.to_wire()}, fds)
+        try:
+            data = self._send(Frame.REQUEST, {"id": identity, "op": call.op, **call.to_wire()}, fds)
+        except OverflowError:
+            raise BadRequest(f"{call.op}: a number is out of range: 64 bits are the most") from None
         if len(data) > MAX_REQUEST:
             raise BadRequest(
                 f"{call.op}: the request takes {len(data)} bytes, at most {MAX_REQUEST} are allowed"

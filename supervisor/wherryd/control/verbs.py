@@ -6,13 +6,14 @@ function also takes the emitter for its events.
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol import containers as c
 from wherry_protocol import images as i
 from wherry_protocol import system as s
-from wherry_protocol.errors import InternalError
+from wherry_protocol.errors import BadRequest, InternalError
 from wherryd.containers.attachment import Attachment
 from wherryd.control import facts
 from wherryd.logs.reader import read
@@ -156,7 +157,11 @@ async def _send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
 
 
 def _nanoseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1e9)
+    if seconds is None:
+        return None
+    if not math.isfinite(seconds):
+        raise BadRequest(f"time {seconds} is no number of seconds")
+    return int(seconds * 1e9)
 
 
 _VERBS: dict[type[Any], Callable[[Verbs, Any], Awaitable[Any]]] = {
