@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import KernelFailure, WherryError
+from wherry_protocol.errors import KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.containers.manager import Manager
 from wherryd.containers.records import Records
@@ -103,8 +103,16 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.start_soon(guarded, "trash", services.trash.run)
             await _serve_containers(services, store, hierarchies, ready)
             background.cancel_scope.cancel()
-            services.records.flush()
+            _write_last(services.records)
     journal.info("supervisor ended")
+
+
+def _write_last(records: Records) -> None:
+    try:
+        records.flush()
+    except NoSpace as error:
+        # Nothing is lost: the launcher keeps every exit until a supervisor has written it down.
+        journal.error("state not written at the end", error=error)
 
 
 def _services(

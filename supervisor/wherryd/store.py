@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from wherry_protocol.errors import NoSpace, WherryError
+from wherryd import journal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -72,7 +73,7 @@ class Store:
 
     def close(self) -> None:
         """Checkpoint and close."""
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _try_checkpoint(self.connection, "TRUNCATE")
         self.connection.close()
 
     @contextmanager
@@ -151,9 +152,17 @@ class Store:
 def _checkpoint(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        _try_checkpoint(connection, "PASSIVE")
     finally:
         connection.close()
+
+
+def _try_checkpoint(connection: sqlite3.Connection, mode: str) -> None:
+    """Nothing is lost when it fails, as on a full disk: what was committed stays in the WAL."""
+    try:
+        connection.execute(f"PRAGMA wal_checkpoint({mode})")
+    except sqlite3.OperationalError as error:
+        journal.warning("state database not checkpointed", error=error)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
