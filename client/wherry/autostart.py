@@ -19,6 +19,13 @@ START_TIMEOUT = 30.0
 """Seconds: a supervisor with a thousand containers to take over again needs a few."""
 
 
+_HELD_EXIT = 3
+"""What `wherryd` ends with when another supervisor has its directories."""
+
+_OTHER_TIMEOUT = 5.0
+"""Seconds for that other one to answer. If it never does, it serves another run directory: no use to us."""
+
+
 def autostart_allowed() -> bool:
     """Whether the environment lets a client start a supervisor."""
     return os.environ.get("WHERRY_NO_AUTOSTART", "") in {"", "0"}
@@ -41,6 +48,7 @@ def start_supervisor(directories: Directories) -> str | None:
     """Start a supervisor and wait until it is ready; return the reason if it did not come up.
 
     A reason is no verdict: another client may have started one at the same moment.
+    Where another client's start was quicker, it is that supervisor which is waited for.
     Raises ConnectionFailed when there is no `wherryd` to start.
     """
     import subprocess  # 10 ms that only a start pays
@@ -61,7 +69,23 @@ def start_supervisor(directories: Directories) -> str | None:
         except OSError as error:
             return f"{command[0]}: {error.strerror}"
         said.seek(0)
-        return None if code == 0 else _reason(said.read(), code)
+        if code == 0 or (code == _HELD_EXIT and _answers_soon(directories.socket)):
+            return None
+        return _reason(said.read(), code)
+
+
+def _answers_soon(path: str) -> bool:
+    """Wait for the supervisor that another client is starting just now; False if there is none."""
+    import socket
+    import time
+
+    deadline = time.monotonic() + _OTHER_TIMEOUT
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == 0:
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def find_wherryd() -> str:

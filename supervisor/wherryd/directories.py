@@ -18,6 +18,10 @@ _FULL = (28, 30, 122)
 """ENOSPC, EROFS, EDQUOT."""
 
 
+class Held(Conflict):
+    """Another supervisor has the directory."""
+
+
 class DirectoryLocks:
     """The locks on a supervisor's state and run directory; held until the process ends, however it ends."""
 
@@ -68,7 +72,7 @@ def _lock(path: Path, directory: Path, flag: str) -> int:
     except BlockingIOError as error:
         holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
         os.close(fd)
-        raise Conflict(
+        raise Held(
             f"another supervisor (pid {holder}) holds {directory}",
             hint=f"use that one, or choose another directory with {flag}",
             path=str(directory),

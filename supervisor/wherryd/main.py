@@ -1,6 +1,7 @@
 """`wherryd`: flags, checks that end with one clear line, and the way into the background.
 
-Owns the exit codes: 0 after an orderly end, 1 when the supervisor could not start, 2 for bad usage.
+Owns the exit codes: 0 after an orderly end, 1 when the supervisor could not start, 2 for bad usage, 3 when
+another supervisor has its directories.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from wherry_protocol.errors import Unsupported, WherryError
 from wherryd import __version__, journal
-from wherryd.directories import DirectoryLocks, make_directories
+from wherryd.directories import DirectoryLocks, Held, make_directories
 from wherryd.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DETACH_TIMEOUT = 60.0
 """Seconds that `--detach` waits for the supervisor to be ready: it may have to put much in order first."""
+
+FAILED_EXIT, HELD_EXIT = 1, 3
 
 LOG_MAX = 16 << 20
 """Bytes of wherryd.log at which the next start in the background puts it aside as wherryd.log.1."""
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _detach(settings)
         _serve(settings, _nobody_waits)
     except WherryError as error:
-        _die(error)
+        _die(error, _exit_code(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,9 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _die(error: WherryError) -> NoReturn:
+def _exit_code(error: WherryError) -> int:
+    return HELD_EXIT if isinstance(error, Held) else FAILED_EXIT
+
+
+def _die(error: WherryError, code: int = FAILED_EXIT) -> NoReturn:
     sys.stderr.write(f"wherryd: {error}\n")
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _check_host() -> None:
@@ -103,11 +110,12 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 def _detach(settings: Settings) -> NoReturn:
-    """Fork; the parent exits when the child is ready (0) or has failed (1, with its reason on stderr)."""
+    """Fork; the parent exits when the child is ready (0) or has failed (its code, its reason on stderr)."""
     reading, writing = os.pipe()
-    if os.fork():
+    child = os.fork()
+    if child:
         os.close(writing)
-        _await_ready(reading, settings)
+        _await_ready(child, reading, settings)
     os.close(reading)
     os.setsid()
     _redirect(settings)
@@ -120,18 +128,22 @@ def _detach(settings: Settings) -> NoReturn:
         _serve(settings, ready)
     except WherryError as error:
         os.write(writing, str(error).encode())
-        os._exit(1)
+        os._exit(_exit_code(error))
     os._exit(0)
 
 
-def _await_ready(reading: int, settings: Settings) -> NoReturn:
+def _await_ready(child: int, reading: int, settings: Settings) -> NoReturn:
     log = settings.state_dir / "wherryd.log"
     if not select.select([reading], [], [], DETACH_TIMEOUT)[0]:
         _die(WherryError(f"not ready after {DETACH_TIMEOUT:.0f} s", hint=f"see {log}"))
     word = os.read(reading, 4096)
     if word == b"ready":
         os._exit(0)
-    _die(WherryError(word.decode() or "it ended while starting", hint=None if word else f"see {log}"))
+    held = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == HELD_EXIT
+    _die(
+        WherryError(word.decode() or "it ended while starting", hint=None if word else f"see {log}"),
+        HELD_EXIT if held else FAILED_EXIT,
+    )
 
 
 def _redirect(settings: Settings) -> None:
