@@ -67,7 +67,9 @@ def descriptors(pid: int) -> Counter[str]:
     with suppress(*_GONE):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with suppress(*_GONE):
-                kinds[re.sub(r":\[\d+\]$", "", os.readlink(f"/proc/{pid}/fd/{fd}"))] += 1
+                kind = re.sub(r":\[\d+\]$", "", os.readlink(f"/proc/{pid}/fd/{fd}"))
+                # Of which process is chance: a worker that replaces another holds the same of its own.
+                kinds[re.sub(r"^/proc/\d+/", "/proc/N/", kind)] += 1
     return kinds
 
 
