@@ -161,7 +161,8 @@ def _nanoseconds(seconds: float | None) -> int | None:
         return None
     if not math.isfinite(seconds):
         raise BadRequest(f"time {seconds} is no number of seconds")
-    return int(seconds * 1e9)
+    # A float holds the present to a quarter of a microsecond: more digits would be noise.
+    return round(seconds * 1e6) * 1000
 
 
 _VERBS: dict[type[Any], Callable[[Verbs, Any], Awaitable[Any]]] = {
