@@ -22,7 +22,7 @@ from support import proc
 from support.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wherry import Client
 
@@ -187,6 +187,9 @@ class Daemon:
             died = self._process.poll()
             assert died is None, f"wherryd ended by itself with {died}: {self.log}"
             self.remove_containers()
+            assert self._wait_until(lambda: not entries(self.state_dir / "trash")), (
+                "the trash is never emptied"
+            )
             code = self.terminate()
             assert code == 0, f"wherryd exited with {code}: {self.log}"
             left = self._wait_gone()
@@ -212,10 +215,15 @@ class Daemon:
         return code
 
     def _wait_gone(self) -> list[str]:
+        self._wait_until(lambda: not self._left())
+        return self._left()
+
+    @staticmethod
+    def _wait_until(condition: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + GONE_TIMEOUT
-        while (left := self._left()) and time.monotonic() < deadline:
+        while not (so := condition()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return left
+        return so
 
     def _left(self) -> list[str]:
         left = [f"process {each}" for each in self._seen if proc.alive(each)]
@@ -238,6 +246,11 @@ class Daemon:
         for path in reversed(cgroups_below(self.cgroup)):
             _remove_cgroup(path)
         shutil.rmtree(self.root)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a directory; nothing when it is not there."""
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def cgroups_below(path: Path) -> list[Path]:

@@ -8,12 +8,8 @@ import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from support import daemon, proc
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE = 2.0
 """Seconds for what a supervisor does after it answered: deleting files, closing descriptors."""
@@ -59,13 +55,9 @@ def _of_daemon(each: daemon.Daemon) -> Counter[str]:
     things.update(f"zombie {one}" for one in _zombies(each.pid, each.launcher_pid))
     things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
     things.update(f"mount {line}" for line in daemon.mounts(each.root))
-    for folder in ("containers", "trash"):
-        things.update(f"directory {path}" for path in _entries(each.state_dir / folder))
+    # Not the trash: it is emptied for many at once, and Daemon.close waits for that.
+    things.update(f"directory {path}" for path in daemon.entries(each.state_dir / "containers"))
     return things
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _zombies(*parents: int) -> list[proc.Process]:
