@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from clikit import detached, field, inspect, ok, refused
 
 if TYPE_CHECKING:
@@ -87,12 +86,10 @@ def test_templates(wherryd: Daemon, busybox: Path) -> None:
     assert document["Name"] == "/t"
 
 
-@pytest.mark.parametrize(
-    "template", ["{{.Nope}}", "{{.State.Nope}}", "{{", "{{if .State}}x{{end}}", "{{.State.Status.X}}"]
-)
-def test_what_a_template_may_not(wherryd: Daemon, busybox: Path, template: str) -> None:
+def test_what_a_template_may_not(wherryd: Daemon, busybox: Path) -> None:
     ok(wherryd, "create", "--name", "t", busybox, "true")
-    refused(wherryd, "inspect", "--format", template, "t")
+    for template in ("{{.Nope}}", "{{.State.Nope}}", "{{", "{{if .State}}x{{end}}", "{{.State.Status.X}}"):
+        assert "--format" in refused(wherryd, "inspect", "--format", template, "t"), template
 
 
 def test_one_of_two_is_missing(wherryd: Daemon, busybox: Path) -> None:
