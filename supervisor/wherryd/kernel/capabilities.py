@@ -34,8 +34,10 @@ def last_cap() -> int:
         raise KernelError("read", path, error.errno or 0) from error
 
 
-def capability_data(names: tuple[str, ...]) -> tuple[ctypes.Array[ctypes.c_uint], ctypes.Array[ctypes.c_uint]]:
-    """Return header and data of capset(2): permitted and effective `names`, inheritable (so ambient) nothing."""
+def capability_data(
+    names: tuple[str, ...],
+) -> tuple[ctypes.Array[ctypes.c_uint], ctypes.Array[ctypes.c_uint]]:
+    """Return header and data of capset(2): `names` permitted and effective, none inheritable (so ambient)."""
     mask = sum(1 << NUMBERS[name] for name in names)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = (ctypes.c_uint * 2)(_VERSION_3, 0)

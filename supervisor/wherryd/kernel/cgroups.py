@@ -1,4 +1,4 @@
-"""Control groups: where the hierarchies are, and one group's life, events, freezer and kill.
+"""Control groups: where the hierarchies are, and one group's life, events and kill.
 
 Owns the names of cgroupfs files. Must never choose where groups go or what their limits are.
 """
@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import time
 
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.mounts import mountinfo
-
-_FREEZE_TIMEOUT = 10.0  # seconds; a process in an uninterruptible sleep can hold a freeze up for ever
 
 
 class Hierarchies:
@@ -64,7 +60,7 @@ def create(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove an empty cgroup and the empty ones below it; one that is gone already is fine. Raises KernelError."""
+    """Remove an empty cgroup and the empty ones below it; one that is gone is fine. Raises KernelError."""
     try:
         for directory, _, _ in os.walk(path, topdown=False):
             os.rmdir(directory)
@@ -75,7 +71,7 @@ def remove(path: str) -> None:
 
 
 def open_events(path: str) -> int:
-    """Return a descriptor of cgroup.events: EPOLLPRI (never EPOLLIN) tells that it changed since the last read."""
+    """Return a descriptor of cgroup.events: EPOLLPRI (never EPOLLIN) tells of changes since it was read."""
     try:
         return os.open(f"{path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -91,7 +87,7 @@ def read_events(events: int) -> CgroupEvents:
 
 
 def populated(path: str) -> bool:
-    """Say whether a live process (a zombie counts until reaped) is in the group or below; a group that is gone is empty."""
+    """Say whether a live process is in the group or below; a group that is gone is empty."""
     try:
         return CgroupEvents(read(f"{path}/cgroup.events")).populated
     except KernelError as error:
@@ -100,48 +96,13 @@ def populated(path: str) -> bool:
         raise
 
 
-def procs(path: str) -> list[int]:
-    """Return the pids in the group itself. Raises KernelError."""
-    return [int(pid) for pid in read(f"{path}/cgroup.procs").split()]
-
-
 def cgroup_kill(path: str) -> None:
-    """SIGKILL every process in the group and below, however they fork; a group that is gone is fine. Linux 5.14."""
+    """SIGKILL every process in the group and below, however they fork; no group is fine. Linux 5.14."""
     try:
         write(f"{path}/cgroup.kill", "1")
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):
             raise
-
-
-def freeze(path: str, timeout: float = _FREEZE_TIMEOUT) -> None:
-    """Stop every process in the group; returns when all stand still. Raises KernelError (ETIMEDOUT).
-
-    Blocks: call it in a worker thread.
-    """
-    _set_freezer(path, frozen=True, timeout=timeout)
-
-
-def thaw(path: str, timeout: float = _FREEZE_TIMEOUT) -> None:
-    """Let a frozen group go on; returns when it does. As `freeze`."""
-    _set_freezer(path, frozen=False, timeout=timeout)
-
-
-def _set_freezer(path: str, *, frozen: bool, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    events = open_events(path)
-    try:
-        with select.epoll() as poll:
-            poll.register(events, select.EPOLLPRI)
-            write(f"{path}/cgroup.freeze", "1" if frozen else "0")
-            while read_events(events).frozen is not frozen:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    hint = "a process waits for the disk or a device and cannot be stopped now"
-                    raise KernelError("cgroup.freeze", path, errno.ETIMEDOUT, hint)
-                poll.poll(left)
-    finally:
-        os.close(events)
 
 
 def read(path: str) -> str:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from wherryd.kernel.cgroups import find_hierarchies
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.syscalls import close_range, mount_setattr, move_mount, open_tree, openat2, pidfd_open
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CALLS: tuple[tuple[str, str, Callable[[], object]], ...] = (
     ("openat2", "5.6", lambda: openat2(-1, "", 0, 0, 0)),
@@ -34,7 +37,9 @@ def _user() -> list[str]:
 
 
 def _calls() -> list[str]:
-    return [f"no {name}: Linux {since} or newer is needed" for name, since, probe in _CALLS if _missing(probe)]
+    return [
+        f"no {name}: Linux {since} or newer is needed" for name, since, probe in _CALLS if _missing(probe)
+    ]
 
 
 def _missing(probe: Callable[[], object]) -> bool:

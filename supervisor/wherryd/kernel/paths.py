@@ -17,7 +17,7 @@ _STRICT = ("proc", "sys", "dev")  # the kernel's own trees: a link there is an a
 
 
 def open_in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
-    """Return a descriptor of `path` in the root; links lead nowhere else, and none is followed to /proc, /sys, /dev.
+    """Return a descriptor of `path` in the root; links stay within; in /proc, /sys, /dev none is followed.
 
     Raises KernelError.
     """
@@ -45,14 +45,14 @@ def make_in_root(root: int, path: str, *, directory: bool, links: int = 0) -> in
         link = _create(parent, name, path, directory=directory)
     finally:
         os.close(parent)
-    target = path if link is None else os.path.join(parent_path, link)  # noqa: PTH118 - pathlib is not loaded here
+    target = path if link is None else os.path.join(parent_path, link)
     return make_in_root(root, target, directory=directory, links=links + 1)
 
 
 def _create(parent: int, name: str, path: str, *, directory: bool) -> str | None:
     try:
         if directory:
-            os.mkdir(name, 0o755, dir_fd=parent)  # noqa: PTH102 - relative to a descriptor
+            os.mkdir(name, 0o755, dir_fd=parent)
         else:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
     except FileExistsError:
@@ -65,8 +65,8 @@ def _create(parent: int, name: str, path: str, *, directory: bool) -> str | None
 def _dangling_link(parent: int, name: str, path: str) -> str | None:
     """Return where the link leads; None if what was missing a moment ago has appeared."""
     try:
-        if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):  # noqa: PTH116 - as above
-            return os.readlink(name, dir_fd=parent)  # noqa: PTH115 - as above
+        if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            return os.readlink(name, dir_fd=parent)
     except OSError as error:
         raise from_oserror(error, "readlink", path) from error
     return None

@@ -10,7 +10,7 @@ from wherryd.kernel.syscalls import pidfd_open, pidfd_send_signal
 
 __all__ = ["exit_status", "pidfd_open", "pidfd_send_signal"]
 
-# struct pidfd_info: mask, cgroupid, pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid, exit_code
+# struct pidfd_info: mask, cgroupid; eleven ids, from pid to fsgid; exit_code
 _INFO = struct.Struct("QQ11Ii")
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_GET_INFO = (3 << 30) | (_INFO.size << 16) | (0xFF << 8) | 11

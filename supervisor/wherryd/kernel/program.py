@@ -35,7 +35,7 @@ _SEARCH_ON = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 class _SockFprog(ctypes.Structure):
     """`struct sock_fprog` of seccomp(2)."""
 
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]  # noqa: RUF012 - ctypes demands a list
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
 class Program:
@@ -49,7 +49,10 @@ class Program:
         """What the calls that are added belong to."""
 
     def run(self) -> tuple[str, KernelError]:
-        """Make the calls; returns only if one fails: its step and error. Of several execve, "denied" before "not found"."""
+        """Make the calls; returns only if one fails: its step and error.
+
+        Of several execve that fail, "denied" is told before "not found", as shells do.
+        """
         failed = denied = (0, 0)
         for index, (function, args, tolerated) in enumerate(self._calls):
             if function(*args) < 0:
@@ -64,7 +67,12 @@ class Program:
         return step, KernelError(op, path, failed[1])
 
     def _add(
-        self, function: Callable[..., int], *args: Any, op: str, path: str | None = None, tolerated: tuple[int, ...] = ()
+        self,
+        function: Callable[..., int],
+        *args: Any,
+        op: str,
+        path: str | None = None,
+        tolerated: tuple[int, ...] = (),
     ) -> None:
         self._calls.append((function, args, tolerated))
         self._names.append((self.step, op, path))
@@ -115,14 +123,14 @@ class Program:
         self._add(syscalls.RAW.prlimit64, *args, op="setrlimit", path=name)
 
     def limit_bounding(self, keep: tuple[str, ...], last: int) -> None:
-        """Drop all capabilities but `keep` from the bounding set. `last` is the kernel's highest. prctl(2)."""
+        """Drop all capabilities but `keep` from the bounding set; `last` is the highest. prctl(2)."""
         kept = {NUMBERS[name] for name in keep}
         for number in range(last + 1):
             if number not in kept:
                 self._add(syscalls.RAW.prctl, _PR_CAPBSET_DROP, number, 0, 0, 0, op="prctl PR_CAPBSET_DROP")
 
     def set_ids(self, uid: int, gid: int, groups: list[int]) -> None:
-        """Become the user; from 0 to another this clears the permitted and effective capabilities. credentials(7)."""
+        """Become the user; leaving 0 clears permitted and effective capabilities. credentials(7)."""
         array = (ctypes.c_uint * len(groups))(*groups)
         self._keep.append(array)
         self._add(syscalls.RAW.setgroups, len(groups), ctypes.addressof(array), op="setgroups")

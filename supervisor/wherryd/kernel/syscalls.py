@@ -11,10 +11,13 @@ from ctypes import POINTER, c_char_p, c_int, c_long, c_uint, c_uint64, c_ulong, 
 
 from wherryd.kernel.errors import KernelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
-AT_SYMLINK_NOFOLLOW = 0x100
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -67,7 +70,7 @@ _PIVOT_ROOT, KEYCTL = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (4
 class CloneArgs(ctypes.Structure):
     """`struct clone_args` of clone(2)."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes demands a plain list
+    _fields_ = [
         ("flags", c_uint64),
         ("pidfd", c_uint64),
         ("child_tid", c_uint64),
@@ -85,13 +88,13 @@ class CloneArgs(ctypes.Structure):
 class OpenHow(ctypes.Structure):
     """`struct open_how` of openat2(2)."""
 
-    _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]  # noqa: RUF012 - as above
+    _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]
 
 
 class MountAttr(ctypes.Structure):
     """`struct mount_attr` of mount_setattr(2)."""
 
-    _fields_ = [  # noqa: RUF012 - as above
+    _fields_ = [
         ("attr_set", c_uint64),
         ("attr_clr", c_uint64),
         ("propagation", c_uint64),
@@ -105,13 +108,13 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _libc_without_gil = ctypes.CDLL(None, use_errno=True)
 
 
-def _function(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> ctypes._NamedFuncPointer:
+def _function(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> Callable[..., int]:
     function = library[name]
     function.argtypes, function.restype = argtypes, c_int
     return function
 
 
-def _numbered(*argtypes: type) -> ctypes._NamedFuncPointer:
+def _numbered(*argtypes: type) -> Callable[..., int]:
     function = _libc["syscall"]
     function.argtypes, function.restype = (c_long, *argtypes), c_long
     return function
@@ -141,7 +144,7 @@ _pivot_root = _numbered(c_char_p, c_char_p)
 
 
 class RAW:
-    """Functions of the C library as they are, for prepared calls: below zero is failure, see ctypes.get_errno."""
+    """Functions of the C library as they are, for prepared calls: below zero is failure, then get_errno()."""
 
     setsid = _function("setsid")
     dup3 = _function("dup3", c_int, c_int, c_int)
@@ -182,18 +185,18 @@ def clone3(flags: int, exit_signal: int, cgroup: int) -> tuple[int, int]:
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
-    """mount(2)."""  # noqa: D403 - the name of the call
+    """mount(2)."""
     op = "mount overlay" if fstype == "overlay" else "mount"
     _checked(_mount(*map(os.fsencode, (source, target, fstype)), flags, os.fsencode(data)), op, target)
 
 
 def umount2(target: str, flags: int) -> None:
-    """umount2(2)."""  # noqa: D403 - the name of the call
+    """umount2(2)."""
     _checked(_umount2(os.fsencode(target), flags), "umount2", target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """pivot_root(2)."""  # noqa: D403 - the name of the call
+    """pivot_root(2)."""
     _checked(_pivot_root(_PIVOT_ROOT, os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
 
 
@@ -203,10 +206,8 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
 
 
 def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:
-    """move_mount(2)."""  # noqa: D403 - the name of the call
-    result = _move_mount(
-        _MOVE_MOUNT, from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags
-    )
+    """move_mount(2)."""
+    result = _move_mount(_MOVE_MOUNT, from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags)
     _checked(result, "move_mount", to_path or None)
 
 
@@ -219,7 +220,9 @@ def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int) -> None:
     _checked(result, "mount_setattr", path or None)
 
 
-_open_hows: dict[tuple[int, int, int], OpenHow] = {}  # there are three, and making one costs more than the call
+_open_hows: dict[
+    tuple[int, int, int], OpenHow
+] = {}  # there are three, and making one costs more than the call
 _SIZE_OF_HOW = ctypes.sizeof(OpenHow)
 
 
@@ -233,43 +236,43 @@ def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: int) -> int:
 
 
 def close_range(first: int, last: int, flags: int) -> None:
-    """close_range(2)."""  # noqa: D403 - the name of the call
+    """close_range(2)."""
     _checked(_close_range(CLOSE_RANGE, first, last, flags), "close_range")
 
 
 def setns(fd: int, nstype: int) -> None:
-    """setns(2)."""  # noqa: D403 - the name of the call
+    """setns(2)."""
     _checked(_setns(fd, nstype), "setns")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2), without holding the GIL."""  # noqa: D403 - the name of the call
+    """unshare(2), without holding the GIL."""
     _checked(_unshare(flags), "unshare")
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
-    """prctl(2) with numbers."""  # noqa: D403 - the name of the call
+    """prctl(2) with numbers."""
     return _checked(_prctl(option, arg2, arg3, 0, 0), "prctl")
 
 
 def prctl_text(option: int, text: str) -> None:
-    """prctl(2) with a string."""  # noqa: D403 - the name of the call
+    """prctl(2) with a string."""
     _checked(_prctl_text(option, os.fsencode(text), 0, 0, 0), "prctl")
 
 
 def sethostname(name: str) -> None:
-    """sethostname(2)."""  # noqa: D403 - the name of the call
+    """sethostname(2)."""
     encoded = os.fsencode(name)
     _checked(_sethostname(encoded, len(encoded)), "sethostname", name)
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
-    """pidfd_open(2)."""  # noqa: D403 - the name of the call
+    """pidfd_open(2)."""
     return _checked(_pidfd_open(_PIDFD_OPEN, pid, flags), "pidfd_open")
 
 
 def pidfd_send_signal(pidfd: int, sig: int) -> None:
-    """pidfd_send_signal(2)."""  # noqa: D403 - the name of the call
+    """pidfd_send_signal(2)."""
     _checked(_pidfd_send_signal(_PIDFD_SEND_SIGNAL, pidfd, sig, None, 0), "pidfd_send_signal")
 
 

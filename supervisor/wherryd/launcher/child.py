@@ -46,7 +46,7 @@ def deferred(path: str) -> bool:
 
 
 class Deferred:
-    """Masked paths that are left to the child, by kind; `empty` is an empty read-only directory, if there is one.
+    """Masked paths that are left to the child, by kind; `empty` is an empty read-only directory, if any.
 
     The kind is looked up in the host's /proc, whose entries are the same: to try which mount fits costs
     the kernel a grace period of RCU, 150 µs, for each that does not.
@@ -147,7 +147,7 @@ def _candidates(command: str, env: dict[str, str]) -> list[str]:
 
 
 def run(program: Program, command: str) -> NoReturn:
-    """Become the command. Runs in the forked process; what fails travels as one record on the status socket."""
+    """Become the command. Runs in the forked process; what fails travels as a record on the status socket."""
     try:
         step, failure = program.run()
         if step == "exec":
@@ -159,7 +159,7 @@ def run(program: Program, command: str) -> NoReturn:
 
 def _explained(failure: KernelError, command: str) -> KernelError:
     """Return the failure of an execve with what a look at the file adds."""
-    path, number = failure.path or command, failure.errno
+    path, number = failure.path or command, failure.errno or 0
     if number == errno.ENOENT and os.path.exists(path):
         return KernelError("execve", path, number, "it exists, but its interpreter or loader does not")
     if number in (errno.ENOENT, errno.ENOTDIR) and "/" not in command:

@@ -5,10 +5,9 @@ Owns their processes and what each is busy with. Must never wait for one.
 
 from __future__ import annotations
 
+import _socket
 import os
 from collections import deque
-
-import _socket
 
 from wherryd.kernel.pidfd import pidfd_open
 from wherryd.kernel.syscalls import clone3
@@ -77,7 +76,7 @@ class Crew:
         return PATIENCE if self._orders else None
 
     def take(self, order: Order) -> None:
-        """Give the order to a worker, now or when one is free. Raises KernelError when there cannot be one."""
+        """Give the order to a worker, now or when one is free. Raises KernelError when there can be none."""
         for hand in self._hands:
             if hand.idle:
                 self._give(hand, order)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import fcntl
 import os
 import struct
-
-import _socket
 
 from wherryd.launcher import wire
 
@@ -43,7 +42,9 @@ class Entry:
         """Take in what worker and child have told so far: forked, executing, failed."""
         while self.status is not None:
             try:
-                data, ancillary, _, _ = self.status.recvmsg(_STATUS_SIZE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, _, _ = self.status.recvmsg(
+                    _STATUS_SIZE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC
+                )
             except (BlockingIOError, ConnectionResetError):
                 return
             if not data:
@@ -83,9 +84,9 @@ class Entry:
 
 
 def make_stdio(entry: Entry, *, stdin: bool, terminal: bool) -> list[int]:
-    """Give the entry our ends of the pipes and return the container's: [stdout, stderr] or [stdout, stderr, stdin].
+    """Give the entry our ends of the pipes and return the container's: stdout, stderr and maybe stdin.
 
-    Empty with a terminal: that is made in the container's own devpts. Raises OSError.
+    None with a terminal: that is made in the container's own devpts. Raises OSError.
     """
     if terminal:
         return []

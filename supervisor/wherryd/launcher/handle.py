@@ -17,11 +17,11 @@ from wherryd import journal
 from wherryd.launcher import wire
 from wherryd.launcher.link import Link, open_link
 from wherryd.launcher.orphan import wait_orphan
-from wherryd.launcher.outcome import Adopted, Exit, SpawnFailed, Spawned, descriptors
+from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed, descriptors
 from wherryd.launcher.start import LauncherUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from wherryd.launcher.plan import Plan
@@ -73,7 +73,7 @@ class Launcher:
         self._held: dict[str, _Held] = {}
         self._listed = trio.Event()
         self._list: list[Adopted] = []
-        self._on = {
+        self._on: dict[str, Callable[..., None]] = {
             "spawned": self._on_spawned,
             "failed": self._on_failed,
             "exited": self._on_exited,
@@ -242,7 +242,7 @@ def _request(plan: Plan) -> bytes:
 
 
 @asynccontextmanager
-async def open_launcher(run_dir: Path) -> AsyncIterator[Launcher]:
+async def open_launcher(run_dir: Path) -> AsyncGenerator[Launcher]:
     """Connect to the launcher of `run_dir`, or start one; on leaving, hang up. Raises LauncherUnavailable."""
     async with trio.open_nursery() as nursery:
         launcher = Launcher(run_dir, nursery)

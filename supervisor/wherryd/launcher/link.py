@@ -1,4 +1,7 @@
-"""The supervisor's connection to one launcher process. Owns the socket; must never lose or reorder a message."""
+"""The supervisor's connection to one launcher process.
+
+Owns the socket. Must never lose or reorder a message, nor block on one.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class Link:
 
 
 async def open_link(run_dir: Path, nursery: trio.Nursery) -> Link:
-    """Return a connection to the living launcher of `run_dir`, or to a new one. Raises LauncherUnavailable."""
+    """Return a link to the living launcher of `run_dir`, or to a new one. Raises LauncherUnavailable."""
     sock = connect(run_dir)
     hello = await _hello(sock) if sock is not None else None
     if sock is None or hello is None:

@@ -5,12 +5,11 @@ Owns every entry. Must never wait for a container, a supervisor or a file: each 
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
 import sys
-
-import _socket
 
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.pidfd import pidfd_send_signal

@@ -5,11 +5,10 @@ Started by `start.py` as `python -I -S -c … RUN_DIR CONNECTION_FD`, and never 
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import sys
-
-import _socket
 
 from wherryd.kernel import process
 from wherryd.kernel.rlimits import get_rlimit, set_rlimit
@@ -61,7 +60,7 @@ def _take_signals() -> int:
     # Dispositions that a parent set to "ignore" would reach every container.
     for signum in range(1, _LAST_SIGNAL + 1):
         signal_default(signum)
-    # Blocked, SIGTERM and the like wait for ever (only the last container's end ends us), and so does SIGPIPE.
+    # Blocked, SIGTERM and the like wait for ever: only the last container's end ends us. So does SIGPIPE.
     sigprocmask(*_BLOCKED)
     return signalfd(_SIGCHLD)
 

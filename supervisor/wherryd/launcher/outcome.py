@@ -60,7 +60,7 @@ def descriptors(kinds: Iterable[str], fds: Iterable[int]) -> dict[str, int]:
     return dict(zip(kinds, fds, strict=True))
 
 
-class SpawnFailed(Exception):
+class SpawnFailed(Exception):  # noqa: N818 - as trio names its own: what happened
     """A container did not come to execute its command; nothing of it is left.
 
     `step` is where in the plan, `op` what the kernel was asked, `errno` 0 when it was not the kernel.

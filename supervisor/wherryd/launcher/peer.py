@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import struct
-
-import _socket
 
 from wherryd.kernel.syscalls import accept4
 from wherryd.launcher import wire

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_options):
+    def dataclass_transform(**_options: object) -> object:
+        """Stand in for typing's, which costs the launcher 1.6 MiB."""
         return lambda cls: cls
 
 
@@ -31,7 +32,8 @@ class Frozen:
     def __init__(self, **fields: Any) -> None:
         values = {**self._defaults, **fields}
         if len(values) != len(self._fields) or not all(name in values for name in self._fields):
-            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._fields)}, not {list(values)}")
+            expected = ", ".join(self._fields)
+            raise TypeError(f"{type(self).__name__} has the fields {expected}, not {list(values)}")
         self.__dict__.update(values)
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -1,6 +1,7 @@
 """A container's root file system, from the plan's values.
 
-Runs in a worker, in the container's mount namespace. Every path inside the root is resolved by the kernel within the root; nothing in the image is trusted.
+Runs in a worker, in the container's mount namespace. Every path inside the root is resolved by the kernel
+within the root; nothing in the image is trusted.
 """
 
 from __future__ import annotations

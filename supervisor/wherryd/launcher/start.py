@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it has no types
 
 import wherryd
 
@@ -20,7 +20,7 @@ _TIMEOUT = 20.0  # seconds; a start takes 0.05, on a machine that swaps much lon
 _ROOTS = tuple(dict.fromkeys(str(Path(module.__file__ or "").parent.parent) for module in (wherryd, msgpack)))
 
 
-class LauncherUnavailable(Exception):
+class LauncherUnavailable(Exception):  # noqa: N818 - as trio names its own: what happened
     """A launcher could not be started, or one of another release is in the way. One line, for a person."""
 
 

@@ -19,11 +19,11 @@ From the launcher:
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
 
-import _socket
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it has no types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
             ...
 
 
+_msgpack: Any = msgpack
+
 VERSION = 1
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
@@ -55,13 +57,13 @@ _ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
 
 def pack(*message: Any) -> bytes:
     """Return a message as bytes; text that is no UTF-8 keeps its bytes."""
-    packed: bytes = msgpack.packb(message, unicode_errors="surrogateescape")
+    packed: bytes = _msgpack.packb(message, unicode_errors="surrogateescape")
     return packed
 
 
 def unpack(data: bytes) -> Any:
     """Return what `pack` packed; sequences are tuples."""
-    return msgpack.unpackb(data, use_list=False, unicode_errors="surrogateescape", strict_map_key=False)
+    return _msgpack.unpackb(data, use_list=False, unicode_errors="surrogateescape", strict_map_key=False)
 
 
 def send(sock: Socket, data: bytes, fds: Sequence[int] = ()) -> None:
@@ -87,7 +89,7 @@ def _sendmsg(sock: Socket, data: bytes, fds: Sequence[int]) -> None:
 
 
 def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:
-    """Return the next message and its descriptors; None at the end. Raises BlockingIOError when there is none yet."""
+    """Return the next message and its descriptors; None at the end. Raises BlockingIOError: none yet."""
     data, ancillary, flags, _ = sock.recvmsg(_INLINE_MAX + 1, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, rights in ancillary for fd in struct.unpack(f"{len(rights) // 4}i", rights)]
     if not data:

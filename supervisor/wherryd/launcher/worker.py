@@ -12,12 +12,11 @@ host's. It alone waits for the container's files: when they hang, so does it, an
 
 from __future__ import annotations
 
+import _socket
 import errno
 import gc
 import os
 import sys
-
-import _socket
 
 from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.errors import KernelError, from_oserror
@@ -37,8 +36,8 @@ from wherryd.kernel.syscalls import (
     CLONE_VFORK,
     clone3,
     close_range,
-    setns,
     sethostname,
+    setns,
     sigprocmask,
     unshare,
 )
@@ -48,6 +47,8 @@ from wherryd.launcher.plan import Plan
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from wherryd.kernel.program import Program
 
 CONTROL_FD = 3
 HOST_FD = 4
@@ -74,8 +75,11 @@ class Worker:
         while True:
             if self._network is None:
                 self._network = _spare_network()
-            self._control.send(FREE)
-            request = wire.receive(self._control)
+            try:
+                self._control.send(FREE)
+                request = wire.receive(self._control)
+            except (BrokenPipeError, ConnectionResetError):
+                return
             if request is None:
                 return
             self._build(*request)
@@ -176,7 +180,8 @@ class Job:
 
     def _stdio(self, terminal: tuple[int, int] | None) -> tuple[int, int, int]:
         if terminal is not None:
-            return (terminal[1],) * 3
+            slave = terminal[1]
+            return slave, slave, slave
         if not self.plan.stdin:
             # The container's own: of the host's, root inside could change the mode.
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -194,13 +199,13 @@ class Job:
             os.fchown(fd, who.uid, who.gid)
 
     def _fork(self, program: Program, terminal: tuple[int, int] | None) -> None:
-        flags = CLONE_PARENT | CLONE_VFORK | CLONE_INTO_CGROUP | (flags_of(self.plan.namespaces) & CLONE_NEWPID)
+        namespace = flags_of(self.plan.namespaces) & CLONE_NEWPID
         os.umask(self.plan.umask)
         self._oom.raise_to(self.plan.oom_score_adj)
         try:
-            # CLONE_PARENT takes the exit signal over from us. CLONE_VFORK has us sleep until the command executes:
-            # by working on we would copy the very pages that the child copies, and take its core.
-            pid, pidfd = clone3(flags, 0, self._cgroup)
+            # CLONE_PARENT takes the exit signal over from us. CLONE_VFORK has us sleep until the command
+            # executes: working on, we would copy the pages that the child copies, and take its core.
+            pid, pidfd = clone3(CLONE_PARENT | CLONE_VFORK | CLONE_INTO_CGROUP | namespace, 0, self._cgroup)
             if pid == 0:
                 child.run(program, self.plan.args[0])
         finally:
