@@ -1,0 +1,68 @@
+"""Start-to-exit of /bin/true through wherry.Client, beside crun and the C floor, interleaved in one run."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.peers import Crun, build_floor, floor_seconds
+from wherry import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.daemon import Daemon
+
+ROUNDS = 60
+WARM_UP = 10
+
+FLOOR_RATIO = 2.0
+CRUN_RATIO = 0.7
+TRIES = 3
+"""The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
+
+
+def test_start_to_exit_keeps_near_the_floor_and_below_crun(
+    wherryd: Daemon, busybox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Median at most 2 x the C floor and 0.7 x crun, each at its best."""
+    for tool, package in (("crun", "crun"), ("gcc", "gcc"), ("unshare", "util-linux")):
+        assert shutil.which(tool), f"{tool} is missing: apt-get install {package}"
+    floor = build_floor(tmp_path)
+    spec = RunSpec(image=str(busybox), command=("/bin/true",), auto_remove=True)
+    with wherryd.client() as client, Crun(busybox, tmp_path) as crun:
+
+        def ours() -> float:
+            started = time.perf_counter()
+            result = client.run(spec)
+            took = time.perf_counter() - started
+            assert result.exit_code == 0
+            return took
+
+        runners = {"wherry": ours, "floor": lambda: floor_seconds(floor, busybox), "crun": crun.seconds}
+        for _ in range(TRIES):
+            medians = _measure(runners)
+            to_floor, to_crun = medians["wherry"] / medians["floor"], medians["wherry"] / medians["crun"]
+            with capsys.disabled():
+                print(
+                    "\nstart-to-exit, median of", ROUNDS, *(f"{k} {v * 1e3:.2f} ms," for k, v in medians.items()),
+                    f"wherry/floor {to_floor:.2f}, wherry/crun {to_crun:.2f}",
+                )  # fmt: skip
+            if to_floor <= FLOOR_RATIO and to_crun <= CRUN_RATIO:
+                return
+    pytest.fail(f"wherry is {to_floor:.2f} x the C floor and {to_crun:.2f} x crun, in each of {TRIES} tries")
+
+
+def _measure(runners: dict[str, Callable[[], float]]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for round_number in range(-WARM_UP, ROUNDS):
+        for name, run in runners.items():
+            took = run()
+            if round_number >= 0:
+                times[name].append(took)
+    return {name: statistics.median(values) for name, values in times.items()}
