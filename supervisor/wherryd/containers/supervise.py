@@ -202,9 +202,10 @@ def _start_error(container: Container, error: SpawnFailed) -> WherryError:
     if error.step == "exec":
         command = container.config.args[0]
         if error.errno == errno.ENOENT:
-            where = "" if "/" in command else " in $PATH"
+            if "/" not in command:
+                return CommandNotFound(f"command {command!r} not found in $PATH", errno=error.errno)
             return CommandNotFound(
-                f"command {command!r} not found{where}", hint=error.hint, errno=error.errno, path=error.path
+                f"command {command!r} not found", hint=error.hint, errno=error.errno, path=error.path
             )
         return CommandNotExecutable(
             f"command {command!r} cannot be executed: {reason}",
