@@ -10,8 +10,10 @@ In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
     child.py    the forked child: applies a plan and executes
     root.py     the child's root file system
     user.py     the container's own passwd and group files
+    crew.py     the workers, and worker.py one of them: builds a container, forks its first process
+    peer.py     the connection to the supervisor
 
 In the supervisor's process (trio):
-    start.py    starting a launcher that is nobody's child
-    handle.py   talking to it
+    start.py    starting a launcher that is nobody's child; detach.py is that way
+    handle.py   talking to it: link.py is the socket, outcome.py its answers, orphan.py the exits without a launcher
 """
