@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from wherry.client import Client
 
+_HELP_WIDTH = 100
+
 
 class Command(Value):
     """A verb: `configure` adds its options to a parser, `execute` runs it and returns the exit code."""
@@ -25,11 +27,19 @@ class Command(Value):
     execute: Callable[[Client, Any], int]
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter that knows its width: argparse makes one per option, and asks `shutil` (3 ms)."""
+    return argparse.HelpFormatter(prog, width=_HELP_WIDTH)
+
+
 class Parser(argparse.ArgumentParser):
     """A command's options. With `trailing` set, the words from the first operand on are left alone."""
 
     def __init__(self, name: str, description: str, *, short_help: bool = True) -> None:
-        super().__init__(prog=f"wherry {name}", description=description, allow_abbrev=False, add_help=False)
+        super().__init__(
+            prog=f"wherry {name}", description=description, formatter_class=_formatter,
+            allow_abbrev=False, add_help=False,
+        )  # fmt: skip
         self.name = name
         self.trailing: str | None = None
         self._help = self.add_argument("-h", "--help", action="help", help="print this")
