@@ -28,6 +28,7 @@ from wherryd.containers.records import Records
 from wherryd.containers.recovery import recover
 from wherryd.containers.registry import Registry
 from wherryd.containers.services import Services
+from wherryd.containers.spares import Spares
 from wherryd.containers.trash import Trash
 from wherryd.control import listener
 from wherryd.control.facts import find_facts
@@ -101,6 +102,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             services = _services(settings, store, images, launcher, pump, cgroup_root)
             background.start_soon(guarded, "state writer", services.records.run)
             background.start_soon(guarded, "trash", services.trash.run)
+            background.start_soon(guarded, "spares", services.spares.run)
             await _serve_containers(services, store, hierarchies, ready)
             background.cancel_scope.cancel()
             _write_last(services.records)
@@ -131,6 +133,7 @@ def _services(
         launcher=launcher,
         pump=pump,
         trash=Trash(settings.trash_dir),
+        spares=Spares(settings.spare_dir),
         cgroup_root=cgroup_root,
     )
 

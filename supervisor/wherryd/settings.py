@@ -62,6 +62,11 @@ class Settings:
         return self.state_dir / "trash"
 
     @property
+    def spare_dir(self) -> Path:
+        """Where container directories made ahead wait for a container."""
+        return self.state_dir / "spare"
+
+    @property
     def database(self) -> Path:
         """The state database."""
         return self.state_dir / "state.db"

@@ -14,14 +14,26 @@ from wherry_protocol.errors import ImageError, KernelFailure, NoSpace
 
 if TYPE_CHECKING:
     from wherryd.containers.config import Config
+    from wherryd.containers.spares import Spares
 
 _NO_SPACE = (28, 30, 122)
 """ENOSPC, EROFS, EDQUOT."""
 
+ETC_FILES = ("hosts", "hostname", "resolv.conf")
+
 _RESOLV_NONE = "# no network\n"
 
 
-def prepare(directory: Path, config: Config) -> None:
+def make(base: str) -> None:
+    """Make an empty container directory. Raises OSError."""
+    os.mkdir(base, 0o700)
+    os.mkdir(base + "/upper", 0o700)
+    os.mkdir(base + "/work", 0o700)
+    for name in ETC_FILES:
+        _write(f"{base}/{name}", b"")
+
+
+def prepare(directory: Path, config: Config, spares: Spares) -> None:
     """Make (or make again) everything a start needs. Raises NoSpace, ImageError, KernelFailure."""
     layer = config.image.layers[0]
     try:
@@ -29,7 +41,7 @@ def prepare(directory: Path, config: Config) -> None:
     except OSError as error:
         raise ImageError(f"image directory {layer}: {error.strerror}", path=layer) from error
     try:
-        _prepare(directory, config, root)
+        _prepare(str(directory), config, root, spares)
     except OSError as error:
         kind = NoSpace if error.errno in _NO_SPACE else KernelFailure
         raise kind(
@@ -39,25 +51,29 @@ def prepare(directory: Path, config: Config) -> None:
         ) from error
 
 
-def _prepare(directory: Path, config: Config, root: os.stat_result) -> None:
-    base = str(directory)
-    upper = base + "/upper"
-    try:
-        os.mkdir(base, 0o700)
-    except FileExistsError:
+def _prepare(base: str, config: Config, root: os.stat_result, spares: Spares) -> None:
+    if os.path.isdir(base):
         # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
         # mount"), and nothing in it is of use.
         shutil.rmtree(base + "/work", ignore_errors=True)
-    if not os.path.isdir(upper):
-        os.mkdir(upper, 0o700)
-        # The upper directory's owner and mode are those of the container's /. A directory image may be
-        # anybody's private one: its root is opened to the container's users as an unpacked image's would be.
-        os.chmod(upper, root.st_mode & 0o7777 | 0o555)  # noqa: S103 - it is the root of a file system
-        if root.st_uid or root.st_gid:
-            os.chown(upper, root.st_uid, root.st_gid)
-    os.mkdir(base + "/work", 0o700)
+        os.mkdir(base + "/work", 0o700)
+    else:
+        if not spares.take(base):
+            make(base)
+        _own_root(base + "/upper", root)
     for name, text in _etc_files(config):
         _write(f"{base}/{name}", text)
+
+
+def _own_root(upper: str, root: os.stat_result) -> None:
+    """Give / of the container its owner and mode: overlayfs takes them from the upper directory.
+
+    A directory image may be anybody's private one: its root is opened to the container's users as an
+    unpacked image's would be.
+    """
+    os.chmod(upper, root.st_mode & 0o7777 | 0o555)  # noqa: S103 - it is the root of a file system
+    if root.st_uid or root.st_gid:
+        os.chown(upper, root.st_uid, root.st_gid)
 
 
 def _etc_files(config: Config) -> tuple[tuple[str, bytes], ...]:

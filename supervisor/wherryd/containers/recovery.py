@@ -104,6 +104,9 @@ async def _mark_lost(container: Container, services: Services) -> None:
 
 def _sweep(services: Services) -> None:
     """Remove directories and cgroups of no container."""
+    for entry in os.scandir(services.settings.spare_dir):
+        # Another supervisor's: it may not have been done with one.
+        services.trash.take(services.settings.spare_dir / entry.name)
     for entry in os.scandir(services.settings.containers_dir):
         if services.registry.get(entry.name) is None:
             services.trash.take(services.settings.containers_dir / entry.name)

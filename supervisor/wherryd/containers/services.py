@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
+    from wherryd.containers.spares import Spares
     from wherryd.containers.trash import Trash
     from wherryd.images.store import ImageStore
     from wherryd.launcher.handle import Launcher
@@ -28,6 +29,7 @@ class Services:
     launcher: Launcher
     pump: LogPump
     trash: Trash
+    spares: Spares
     cgroup_root: Path
 
     def cgroup_of(self, container_id: str) -> Path:

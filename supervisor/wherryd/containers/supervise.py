@@ -162,7 +162,7 @@ def _told(status: ExitStatus) -> dict[str, object]:
 
 async def _launch(container: Container, services: Services) -> Run:
     with ExitStack() as undo:
-        files.prepare(container.directory, container.config)
+        files.prepare(container.directory, container.config, services.spares)
         cgroup = services.cgroup_of(container.id)
         _make_cgroup(cgroup)
         undo.callback(_discard_cgroup, cgroup)

@@ -15,5 +15,6 @@ In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
 
 In the supervisor's process (trio):
     start.py    starting a launcher that is nobody's child; detach.py is that way
-    handle.py   talking to it: link.py is the socket, outcome.py its answers, orphan.py the exits without a launcher
+    handle.py   talking to it: link.py is the socket, outcome.py its answers
+    orphan.py   the exits of containers whose launcher is gone
 """

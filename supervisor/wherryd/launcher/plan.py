@@ -50,8 +50,8 @@ class Frozen:
         return f"{type(self).__name__}({inside})"
 
     def to_wire(self) -> list[Any]:
-        """Return the fields in order, as msgpack packs them."""
-        return [_plain(self.__dict__[name]) for name in self._fields]
+        """Return the fields in order; msgpack asks the values among them in turn."""
+        return [self.__dict__[name] for name in self._fields]
 
     @classmethod
     def from_wire(cls, fields: Any) -> Self:
@@ -59,14 +59,6 @@ class Frozen:
         value = cls.__new__(cls)
         value.__dict__.update(zip(cls._fields, fields, strict=True))
         return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Frozen):
-        return value.to_wire()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any plain value
-    return value
 
 
 class Root(Frozen):

@@ -56,9 +56,14 @@ _ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
 
 
 def pack(*message: Any) -> bytes:
-    """Return a message as bytes; text that is no UTF-8 keeps its bytes."""
-    packed: bytes = _msgpack.packb(message, unicode_errors="surrogateescape")
+    """Return a message as bytes; text that is no UTF-8 keeps its bytes, a value of a plan is its fields."""
+    packed: bytes = _msgpack.packb(message, unicode_errors="surrogateescape", default=_fields)
     return packed
+
+
+def _fields(value: Any) -> list[Any]:
+    fields: list[Any] = value.to_wire()
+    return fields
 
 
 def unpack(data: bytes) -> Any:
