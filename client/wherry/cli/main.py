@@ -76,11 +76,15 @@ class UsageError(WherryError):
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    # A name or label that is not UTF-8 comes out as the bytes that it is.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a TextIOWrapper at start
     code = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         die_of_broken_pipe()
+    except OSError as error:
+        code = unwritten(error)
     sys.stderr.flush()
     # No destructor matters any more, and waiting for them takes 3 ms.
     os._exit(code)
@@ -97,6 +101,8 @@ def guarded(argv: list[str]) -> int:
         return INTERRUPTED_EXIT
     except BrokenPipeError:
         die_of_broken_pipe()
+    except OSError as error:
+        return unwritten(error)
 
 
 def dispatch(argv: list[str]) -> int:
@@ -163,6 +169,12 @@ def help_text() -> str:
 def complain(text: str) -> None:
     """Print an error as one line."""
     print("wherry: " + " ".join(text.split("\n")), file=sys.stderr)
+
+
+def unwritten(error: OSError) -> int:
+    """Say that output was lost, as on a full disk: what the supervisor did stays done."""
+    complain(f"output could not be written: {error.strerror or error}")
+    return USAGE_EXIT
 
 
 def die_of_broken_pipe() -> NoReturn:

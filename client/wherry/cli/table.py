@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from wherry.docker_form import printable
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def show_json_lines(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
-    """Print lines with their columns lined up."""
+    """Print lines with their columns lined up; what a terminal might obey is shown, not sent."""
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [cell.ljust(width + _GAP) for cell, width in zip(line, widths, strict=True)]
