@@ -235,9 +235,9 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
     log.on_trouble = partial(_on_trouble, container)
     log.on_notice = partial(_on_notice, container)
     tty = None
-    if held.tty is not None:
+    if held.tty is not None and held.stdout is not None and held.staging is not None:
         tty = fcntl.fcntl(held.tty, fcntl.F_DUPFD_CLOEXEC, 3)
-        services.pump.attach(log, {1: held.tty}, tty=True)
+        services.pump.attach(log, {1: held.tty}, tty=True, staging=(held.stdout, held.staging))
     else:
         streams = {number: fd for number, fd in ((1, held.stdout), (2, held.stderr)) if fd is not None}
         services.pump.attach(log, streams)

@@ -8,6 +8,7 @@ import fcntl
 import os
 import struct
 
+from wherryd.kernel.cgroups import populated
 from wherryd.launcher import wire
 
 TYPE_CHECKING = False
@@ -23,8 +24,9 @@ _ANCILLARY = _socket.CMSG_SPACE(2 * 4)
 class Entry:
     """A container from the request until its release. `failure` is why its command never executed."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cgroup: str) -> None:
         self.id = name
+        self.cgroup = cgroup
         self.pid = 0
         self.fds: dict[str, int] = {}
         self.status: _socket.socket | None = None
@@ -32,6 +34,14 @@ class Entry:
         self.executing = False
         self.failure: tuple[Any, ...] | None = None
         self.exit: tuple[int | None, int | None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether a start that came to nothing has left nothing."""
+        if not self.pending or self.status is not None:
+            return False
+        # No pid: its worker was killed before it could tell, or there never was a process.
+        return self.exit is not None if self.pid else not populated(self.cgroup)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -86,9 +96,11 @@ class Entry:
 def make_stdio(entry: Entry, *, stdin: bool, terminal: bool) -> list[int]:
     """Give the entry our ends of the pipes and return the container's: stdout, stderr and maybe stdin.
 
-    None with a terminal: that is made in the container's own devpts. Raises OSError.
+    None with a terminal: that is made in the container's own devpts, and the entry gets both ends of the pipe
+    ("stdout" to read, "staging" to write) through which its bytes move to the log. Raises OSError.
     """
     if terminal:
+        entry.fds["stdout"], entry.fds["staging"] = _pipe()
         return []
     theirs: list[int] = []
     try:

@@ -30,7 +30,8 @@ class Exit:
 class Spawned:
     """A container whose command executes, and our descriptors of it: the holder closes them.
 
-    `tty` is the terminal's master, instead of the three pipes; `stdin` only if the plan asked for it.
+    With a terminal, `tty` is its master, and `stdout` and `staging` are the ends of the pipe between it and
+    the log; else there is `stderr`, and `stdin` if the plan asked for it.
     """
 
     id: str
@@ -40,10 +41,11 @@ class Spawned:
     stdout: int | None = None
     stderr: int | None = None
     tty: int | None = None
+    staging: int | None = None
 
     def close(self) -> None:
         """Close every descriptor."""
-        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty):
+        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty, self.staging):
             if fd is not None:
                 os.close(fd)
 
