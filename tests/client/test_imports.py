@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -54,7 +53,7 @@ def test_the_version_is_the_packages() -> None:
 
 
 def test_version_starts_within_three_bare_interpreters(fake: FakeSupervisor, tmp_path: Path) -> None:
-    """The median of interleaved runs, so that a busy machine slows both alike; compiled, as installed."""
+    """The best of interleaved runs: the neighbours' load is not ours. Compiled, as when installed."""
     fake.on(Version, lambda _call: VersionInfo(version="1", protocol=1, python="3", kernel="6"))
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -69,7 +68,5 @@ def test_version_starts_within_three_bare_interpreters(fake: FakeSupervisor, tmp
 
     seconds(version)  # compiles
     rounds = [(seconds(bare), seconds(version)) for _ in range(25)]
-    ratio = statistics.median(after for _before, after in rounds) / statistics.median(
-        before for before, _after in rounds
-    )
+    ratio = min(after for _before, after in rounds) / min(before for before, _after in rounds)
     assert ratio <= 3, f"{ratio:.2f} x python -c pass"
