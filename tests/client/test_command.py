@@ -277,7 +277,7 @@ def test_options_end_at_the_image(line: str, operands: list[str]) -> None:
         ("--network bridge host", "bridge"),
         ("--stop-timeout x host", "--stop-timeout"),
         ("-e", "-e"),
-        ("-itq host", "'q'"),
+        ("-itq host", "q\\b"),
     ],
 )
 def test_an_option_that_is_not_known_is_never_taken_silently(line: str, word: str) -> None:
