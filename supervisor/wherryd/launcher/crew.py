@@ -9,7 +9,7 @@ import _socket
 import os
 from collections import deque
 
-from wherryd.kernel.pidfd import pidfd_open
+from wherryd.kernel.pidfd import pidfd_open, pidfd_send_signal
 from wherryd.kernel.syscalls import clone3
 from wherryd.launcher import wire, worker
 
@@ -25,6 +25,7 @@ SIGCHLD = 17
 PATIENCE = 0.1
 """Seconds that an order waits for the workers there are: then one more comes. A start takes about 2 ms."""
 
+_SIGKILL = 9
 _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
@@ -94,9 +95,11 @@ class Crew:
                 return True
         return False
 
-    def worker_of(self, entry: Entry) -> int | None:
-        """Return the pidfd of the worker that is busy with an entry."""
-        return next((hand.pidfd for hand in self._hands if hand.busy is entry), None)
+    def kill(self, entry: Entry) -> None:
+        """Kill the worker that is busy with an entry, if there is one."""
+        for hand in self._hands:
+            if hand.busy is entry:
+                pidfd_send_signal(hand.pidfd, _SIGKILL)
 
     def reinforce(self) -> None:
         """Add a worker: those we have do not come back."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Adopted", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher"]
 
 _SIGKILL = 9
+_ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end much later
 
 
 class _Pending:
@@ -106,6 +107,8 @@ class Launcher:
             await pending.answered.wait()
         except BaseException:
             self._abandon(plan.id, pending)
+            with trio.CancelScope(shield=True), trio.move_on_after(_ABANDON_GRACE):
+                await pending.answered.wait()
             raise
         if pending.failure is not None:
             raise pending.failure
@@ -238,7 +241,7 @@ async def _watch_orphan(held: _Held) -> None:
 
 def _request(plan: Plan) -> bytes:
     packed = wire.pack(*plan.to_wire())
-    return wire.pack("spawn", plan.id, plan.stdin, plan.terminal, packed)
+    return wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, packed)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import os
 import select
 import sys
 
+from wherryd.kernel.cgroups import cgroup_kill
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.pidfd import pidfd_send_signal
 from wherryd.launcher import wire
@@ -116,11 +117,13 @@ class Loop:
 
     # Requests
 
-    def _spawn(self, name: str, stdin: bool, terminal: bool, plan: bytes, *, fds: list[int]) -> None:
+    def _spawn(
+        self, name: str, cgroup: str, stdin: bool, terminal: bool, plan: bytes, *, fds: list[int]
+    ) -> None:
         if name in self._entries:
             self._say("failed", name, "clone", "spawn", name, errno.EEXIST, "the launcher still holds it")
             return
-        entry = Entry(name)
+        entry = Entry(name, cgroup)
         try:
             self._crew.take(self._order(entry, stdin, terminal, plan, fds))
         except OSError as error:
@@ -159,9 +162,14 @@ class Loop:
             if self._crew.drop(entry):
                 return  # closing its status socket told the loop
             entry.read_status()
-        target = entry.fds.get("pidfd") or self._crew.worker_of(entry)
+        target = entry.fds.get("pidfd")
         if target is not None:
             pidfd_send_signal(target, signal)
+        else:
+            # Whether the worker has forked already or not: the cgroup has what it forked. The kernel kills what
+            # is cloned into a cgroup that was killed before, so the next start needs a new one, and gets it.
+            self._crew.kill(entry)
+            cgroup_kill(entry.cgroup)
 
     def _list(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         for entry in self._entries.values():
@@ -179,7 +187,7 @@ class Loop:
         if entry.pid:
             self._by_pid[entry.pid] = entry
             self._end(entry, self._early.pop(entry.pid, None))
-        if entry.executing and entry.failure is None:
+        if entry.executing and entry.pid and entry.failure is None:
             entry.pending = False
             self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))
         self._settle(entry)
@@ -199,11 +207,17 @@ class Loop:
             if entry is not None:
                 self._end(entry, ended)
                 self._settle(entry)
-            elif any(entry.status for entry in self._entries.values()):
-                # A container's, maybe, of which its worker has not yet told.
-                self._early[result.si_pid] = ended
             else:
-                self._early.clear()
+                self._on_stranger(result.si_pid, ended)
+
+    def _on_stranger(self, pid: int, ended: tuple[int | None, int | None]) -> None:
+        """A worker, an orphan that we inherited, or a container's process of which nobody has told yet."""
+        if any(entry.status for entry in self._entries.values()):
+            self._early[pid] = ended
+        else:
+            self._early.clear()
+        for entry in [entry for entry in self._entries.values() if entry.over]:
+            self._settle(entry)
 
     def _end(self, entry: Entry, ended: tuple[int | None, int | None] | None) -> None:
         if ended is not None:
@@ -215,7 +229,7 @@ class Loop:
         if not entry.pending:
             if entry.exit is not None:
                 self._say("exited", entry.id, *entry.exit)
-        elif entry.status is None and (entry.exit is not None or not entry.pid):
+        elif entry.over:
             del self._entries[entry.id]
             entry.close()
             self._say("failed", entry.id, *(entry.failure or _interrupted(entry)))

@@ -85,13 +85,15 @@ def _read(path: str) -> str:
         return ""
     except OSError as error:
         raise from_oserror(error, "open", path) from error
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise KernelError("read", path, errno.EINVAL, "the image's file is not a regular file")
-        data = file.read(_MAX_SIZE + 1)
-    if len(data) > _MAX_SIZE:
-        raise KernelError("read", path, errno.EFBIG, "the image's file is bigger than 4 MiB")
-    return os.fsdecode(data)
+        if status.st_size > _MAX_SIZE:
+            raise KernelError("read", path, errno.EFBIG, "the image's file is bigger than 4 MiB")
+        return os.fsdecode(os.read(fd, status.st_size))
+    finally:
+        os.close(fd)
 
 
 def _refused(text: str, why: str) -> KernelError:

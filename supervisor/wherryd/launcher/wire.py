@@ -3,7 +3,7 @@
 Owns framing and descriptor passing. Must never block: a full socket is BlockingIOError.
 
 To the launcher:
-    spawn id stdin terminal plan    (with a network namespace, if the plan says so)
+    spawn id cgroup stdin terminal plan    (with a network namespace, if the plan says so)
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
     kill id signal      also while it is being set up

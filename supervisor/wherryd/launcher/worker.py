@@ -269,6 +269,8 @@ def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
         gc.disable()
         Worker(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD), HOST_FD).run()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must not run the launcher's loop
+        if isinstance(error, KernelError) and (error.op, error.errno) == ("setns", errno.ESRCH):
+            os._exit(0)  # the launcher ended while we were busy, and its namespaces are no way back
         print(f"wherryd: worker {os.getpid()} ended: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
         os._exit(1)
     os._exit(0)
