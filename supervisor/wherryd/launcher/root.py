@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Device, Mount, Plan
 
 _KERNEL_TREES = ("/proc/", "/sys/")
+_SANDBOX = (*_KERNEL_TREES, "/dev/")
 _EMPTY_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "mode=755")
 
 
@@ -32,7 +33,9 @@ def make_root(plan: Plan) -> int:
     data = f"lowerdir={':'.join(map(_by_descriptor, root.layers))}"
     data += f",upperdir={_by_descriptor(root.upper)},workdir={_by_descriptor(root.work)}"
     target = _open(root.mountpoint)
-    mount_on(target, "overlay", "overlay", (data, "volatile") if root.volatile else (data,))
+    # nodev: a directory image may hold anybody's device nodes; the container's own are on its /dev.
+    options = ("nodev", data, "volatile") if root.volatile else ("nodev", data)
+    mount_on(target, "overlay", "overlay", options)
     return _open(root.mountpoint)
 
 
@@ -79,7 +82,7 @@ def _make_link(root: int, target: str, path: str) -> None:
 
 
 def _mount(root: int, mount: Mount) -> None:
-    target = make_in_root(root, mount.destination, directory=True)
+    target = _target(root, mount.destination, directory=True)
     if mount.type not in child.DEFERRED:
         mount_on(target, mount.type, mount.source, mount.options)
 
@@ -87,12 +90,28 @@ def _mount(root: int, mount: Mount) -> None:
 def _bind(root: int, mount: Mount) -> None:
     tree = clone_tree(mount.source)
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-    target = make_in_root(root, mount.destination, directory=directory)
+    target = _target(root, mount.destination, directory=directory)
     if stat.S_ISDIR(os.fstat(target).st_mode) is not directory:
         # The kernel itself says EINVAL, which has many meanings.
         raise KernelError("move_mount", mount.destination, errno.ENOTDIR)
     set_options(tree, mount.options)
     attach(tree, target)
+
+
+def _target(root: int, destination: str, *, directory: bool) -> int:
+    """Return a descriptor of where to mount. A link of the image's into the sandbox's trees is refused."""
+    target = make_in_root(root, destination, directory=directory)
+    if not f"{destination}/".startswith(_SANDBOX):
+        leads_to = _path_of(target).removeprefix(_path_of(root))
+        if f"{leads_to}/".startswith(_SANDBOX):
+            # Device nodes would be made on it, and what masks /proc would be taken from it (CVE-2025-31133).
+            hint = f"a symbolic link in the image leads to {leads_to}, which belongs to the sandbox"
+            raise KernelError("mount", destination, errno.ELOOP, hint)
+    return target
+
+
+def _path_of(descriptor: int) -> str:
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def hide(plan: Plan, root: int) -> Deferred:
