@@ -11,6 +11,7 @@ lose the last commits but never the database. Checkpoints, which do fsync, run i
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -53,13 +54,14 @@ class Store:
         Raises StoreError when it is damaged or from a newer version, NoSpace when it cannot be written.
         """
         try:
+            _keep_private(path)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute("PRAGMA cache_size=-512")
             _migrate(connection, path)
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise NoSpace(
                 f"state database {path}: {error}", hint="is the disk full or read-only?", path=str(path)
             ) from error
@@ -163,6 +165,15 @@ def _try_checkpoint(connection: sqlite3.Connection, mode: str) -> None:
         connection.execute(f"PRAGMA wal_checkpoint({mode})")
     except sqlite3.OperationalError as error:
         journal.warning("state database not checkpointed", error=error)
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file ours alone before sqlite makes it; its journal and shared memory take the mode over."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
