@@ -45,7 +45,10 @@ class Done:
 
 
 class Daemon:
-    """A supervisor. `log` is what it printed; `cgroup` is the parent of its containers' cgroups."""
+    """A supervisor. `log` is what it printed; `cgroup` is the parent of its containers' cgroups.
+
+    `pass_fds` are descriptors of the test's that it inherits.
+    """
 
     def __init__(self) -> None:
         # Not pytest's tmp_path: socket paths end at 107 bytes, and overlayfs wants a disk below it.
@@ -53,6 +56,7 @@ class Daemon:
         self.state_dir = self.root / "state"
         self.run_dir = self.root / "run"
         self.cgroup = Path()
+        self.pass_fds: tuple[int, ...] = ()
         self._log_path = self.root / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Process] = set()
@@ -94,7 +98,9 @@ class Daemon:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_path.open("ab") as log:
             notify.bind(str(address))
             environment = {**self.environment, "NOTIFY_SOCKET": str(address)}
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=environment)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stderr=log, env=environment, pass_fds=self.pass_fds
+            )
             living.append(self)
             self._wait_ready(notify)
             address.unlink()

@@ -1,0 +1,214 @@
+"""Volumes: recursively read-only, never setuid or with devices, and never outside of the container's root."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from inside import Canary, attempt, copy_of, fingerprint, mounts_of, run, sh
+
+from wherry import BadRequest, KernelFailure, RunSpec, Tmpfs, Volume, WherryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.daemon import Daemon
+
+RACES = 300
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+@pytest.fixture
+def nested(ground: Path) -> Iterator[Path]:
+    """A directory with another file system mounted below it."""
+    where = ground / "outer"
+    (where / "inner").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", where / "inner"], check=True)
+    (where / "inner/file").write_text("there\n")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where / "inner"], check=True)
+
+
+def test_read_only_means_what_is_mounted_below_too(wherryd: Daemon, busybox: Path, nested: Path) -> None:
+    volume = Volume(source=str(nested), target="/v", read_only=True)
+    assert sh(wherryd, busybox, "cat /v/inner/file", volumes=(volume,)) == "there\n"
+    for path in ("/v/canary", "/v/inner/canary"):
+        result = run(wherryd, busybox, "touch", path, volumes=(volume,))
+        assert (result.exit_code, b"Read-only file system" in result.stderr) == (1, True), result
+    assert (
+        sh(wherryd, busybox, "touch /v/canary /v/inner/canary", volumes=(volume.replace(read_only=False),))
+        == ""
+    )
+    assert sorted(os.listdir(nested / "inner")) == ["canary", "file"], "the source can never be written"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_volumes_have_neither_setuid_files_nor_devices(
+    wherryd: Daemon, busybox: Path, nested: Path, *, read_only: bool
+) -> None:
+    volume = Volume(source=str(nested), target="/v", read_only=read_only)
+    found = mounts_of(sh(wherryd, busybox, "cat /proc/self/mountinfo", volumes=(volume,)))
+    for path in ("/v", "/v/inner"):
+        assert {"nosuid", "nodev", "ro" if read_only else "rw"} <= found[path][1], (path, found[path])
+
+
+def test_a_hosts_mount_keeps_its_own_flags(wherryd: Daemon, busybox: Path, nested: Path) -> None:
+    """The flags are those of the container's copy."""
+    before = mounts_of(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))[f"{nested}/inner"]
+    run(wherryd, busybox, "true", volumes=(Volume(source=str(nested), target="/v", read_only=True),))
+    after = mounts_of(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))[f"{nested}/inner"]
+    assert after == before
+
+
+# -- targets -----
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "//", "/.", "/proc", "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev", "/dev/null", "//dev/",
+               "/./proc", "/x/../proc", "/x/..", "../x", "x", "", "/v\0/x"],
+)  # fmt: skip
+def test_a_target_over_the_sandbox_is_refused(
+    wherryd: Daemon, busybox: Path, canary: Canary, target: str
+) -> None:
+    with pytest.raises(BadRequest):
+        run(wherryd, busybox, "true", volumes=(Volume(source=str(canary.path), target=target),))
+
+
+@pytest.mark.parametrize("source", ["state_dir", "run_dir", "socket", "containers", "link"])
+def test_the_supervisors_own_files_are_no_source(
+    wherryd: Daemon, busybox: Path, ground: Path, source: str
+) -> None:
+    """Whoever holds the control socket is root on the host."""
+    (ground / "link").symlink_to(wherryd.run_dir)
+    path = {
+        "state_dir": wherryd.state_dir, "run_dir": wherryd.run_dir, "link": ground / "link",
+        "socket": wherryd.run_dir / "control.sock", "containers": wherryd.state_dir / "containers",
+    }[source]  # fmt: skip
+    with pytest.raises(BadRequest, match="wherry's own"):
+        run(wherryd, busybox, "true", volumes=(Volume(source=str(path), target="/v"),))
+
+
+def relative_to(path: Path) -> str:
+    """Return a link text that leads out of any root, to where the path is on the host."""
+    return "../" * 30 + str(path).lstrip("/")
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("place", ["proc", "sys", "dev", "etc", "sys/fs/cgroup", "proc/sys", "dev/pts"])
+def test_an_image_whose_folders_are_links_changes_nothing_outside(
+    wherryd: Daemon, busybox: Path, ground: Path, canary: Canary, place: str, *, relative: bool
+) -> None:
+    """Refused, or resolved in the container's own root (CVE-2019-19921 and its class)."""
+    image = copy_of(busybox, ground / "image")
+    shutil.rmtree(image / Path(place).parts[0])
+    (image / place).parent.mkdir(exist_ok=True, parents=True)
+    (image / place).symlink_to(relative_to(canary.path / place) if relative else canary.path / place)
+    before = fingerprint(image)
+    outcome = attempt(wherryd, image, "/bin/busybox", "cat", "/secret")
+    if isinstance(outcome, WherryError):
+        assert outcome.path is not None, outcome
+    else:
+        assert (outcome.exit_code, outcome.stdout) == (1, b""), outcome
+    assert fingerprint(image) == before, "an image's own files were changed"
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("name", ["hosts", "hostname", "resolv.conf"])
+@pytest.mark.parametrize("to", ["etc", "nowhere"])
+def test_a_file_of_ours_over_a_link_stays_inside(
+    wherryd: Daemon, busybox: Path, ground: Path, canary: Canary, name: str, to: str, *, relative: bool
+) -> None:
+    """Also one that leads to nothing: its target is made, but in the container."""
+    image = copy_of(busybox, ground / "image")
+    target = canary.path / to / name
+    (image / "etc" / name).symlink_to(relative_to(target) if relative else target)
+    seen = sh(wherryd, image, f"cat /etc/{name}; echo changed > /etc/{name}", hostname="inside")
+    assert "the host's" not in seen
+    assert seen
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("target", ["/link", "/link/below", "/link/dev/x", "/chain/etc"])
+def test_a_target_through_a_link_stays_inside(
+    wherryd: Daemon, busybox: Path, ground: Path, canary: Canary, target: str, *, relative: bool
+) -> None:
+    image = copy_of(busybox, ground / "image")
+    (ground / "v").mkdir()
+    (image / "link").symlink_to(relative_to(canary.path) if relative else canary.path)
+    (image / "chain").symlink_to("link")
+    volume = Volume(source=f"{ground}/v", target=target)
+    assert sh(wherryd, image, f"echo in > {target}/file; cat {target}/file", volumes=(volume,)) == "in\n"
+    assert (ground / "v/file").read_text() == "in\n", "the volume is not where it was asked for"
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("tree", ["dev", "dev/pts", "proc", "proc/sys", "sys", "sys/fs/cgroup"])
+@pytest.mark.parametrize("kind", ["volume", "tmpfs"])
+def test_a_target_that_leads_into_the_sandbox_is_refused(
+    wherryd: Daemon, busybox: Path, ground: Path, tree: str, kind: str, *, relative: bool
+) -> None:
+    """Else device nodes were made in the volume, and the masks taken from it (CVE-2025-31133, -52565)."""
+    image = copy_of(busybox, ground / "image")
+    (ground / "v").mkdir()
+    (image / "data").symlink_to(tree if relative else f"/{tree}")
+    spec = {"volumes": (Volume(source=f"{ground}/v", target="/data"),)}
+    if kind == "tmpfs":
+        spec = {"tmpfs": (Tmpfs(target="/data"),)}
+    with pytest.raises(KernelFailure, match=r"sandbox|Read-only|not permitted|denied") as caught:
+        run(wherryd, image, "true", **spec)
+    assert "/data" in str(caught.value), caught.value
+    assert os.listdir(ground / "v") == [], "the sandbox's own files were made in a volume"
+
+
+# -- races -----
+
+
+def exchange(one: Path, two: Path) -> None:
+    """Swap two paths in one step: renameat2(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(two), RENAME_EXCHANGE)
+
+
+def test_a_targets_parent_that_is_swapped_for_a_link_leads_nowhere(
+    wherryd: Daemon, busybox: Path, ground: Path, canary: Canary
+) -> None:
+    """CVE-2021-30465: one container swaps a directory of a shared volume while others mount into it."""
+    shared, data = ground / "shared", ground / "data"
+    (shared / "parent/v").mkdir(parents=True)
+    data.mkdir()
+    (shared / "link").symlink_to(relative_to(canary.path))
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            exchange(shared / "parent", shared / "link")
+
+    swapper = threading.Thread(target=swap)
+    volumes = (
+        Volume(source=str(shared), target="/shared"),
+        Volume(source=str(data), target="/shared/parent/v"),
+    )
+    spec = RunSpec(image=str(busybox), command=("true",), volumes=volumes, auto_remove=True)
+    outcomes = {"ran": 0, "refused": 0}
+    swapper.start()
+    try:
+        with wherryd.client() as client:
+            for _ in range(RACES):
+                try:
+                    client.run(spec)
+                    outcomes["ran"] += 1
+                except KernelFailure:
+                    outcomes["refused"] += 1
+    finally:
+        done.set()
+        swapper.join()
+    assert outcomes["ran"] > 0, outcomes
+    assert outcomes["ran"] + outcomes["refused"] == RACES
