@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STDLIB = sys.stdlib_module_names
-LAUNCHER_PROCESS = ("child", "crew", "entry", "loop", "main", "peer", "plan", "root", "user", "wire", "worker")
+LAUNCHER_PROCESS = (
+    "child",
+    "crew",
+    "entry",
+    "loop",
+    "main",
+    "peer",
+    "plan",
+    "root",
+    "user",
+    "wire",
+    "worker",
+)
 LAUNCHER_HANDLE = ("detach", "handle", "link", "orphan", "outcome", "start")
 
 
@@ -62,7 +74,9 @@ def test_package_imports_nothing_but_the_standard_library_and(folder: str, allow
 def test_kernel_imports_only_kernel() -> None:
     """No policy below: kernel/ knows nothing of the rest of wherryd."""
     for path in files("supervisor/wherryd/kernel"):
-        wrong = {n for n in imports_of(path) if n.startswith("wherryd") and not n.startswith("wherryd.kernel")}
+        wrong = {
+            n for n in imports_of(path) if n.startswith("wherryd") and not n.startswith("wherryd.kernel")
+        }
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 

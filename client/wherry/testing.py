@@ -150,4 +150,5 @@ def _send(sock: socket.socket, data: bytes, fds: tuple[int, ...]) -> None:
     if fds:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
         sent = sock.sendmsg([data], [rights])
-    sock.sendall(data[sent:])
+    if rest := data[sent:]:  # sending nothing fails too, once the client has hung up
+        sock.sendall(rest)

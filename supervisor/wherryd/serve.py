@@ -17,7 +17,7 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -78,10 +78,15 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         raise
 
 
-def _only(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]
-    return group
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    if len(group.exceptions) > 1:
+        return group
+    return (
+        _only(cast("BaseExceptionGroup[BaseException]", inner))
+        if isinstance(inner, BaseExceptionGroup)
+        else inner
+    )
 
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:

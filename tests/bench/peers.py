@@ -1,8 +1,8 @@
 """What start-to-exit is measured against: the C floor and Debian's crun, each at its best on this host.
 
-crun 1.8 refuses hybrid cgroups, so it runs in a mount namespace of its own where the v2 hierarchy is all there
-is, without a cgroup manager, from a minimal config, on a fresh volatile overlay each time (mounted by a system
-call from here, which costs it nothing).
+crun 1.8 refuses hybrid cgroups, so it runs in a mount namespace of its own where the v2 hierarchy is all
+there is, without a cgroup manager, from a minimal config, on a fresh volatile overlay each time (mounted by a
+system call from here, which costs it nothing).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from bench.peers import Crun, build_floor, floor_seconds
+
 from wherry import RunSpec
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def test_start_to_exit_keeps_near_the_floor_and_below_crun(
             medians = _measure(runners)
             to_floor, to_crun = medians["wherry"] / medians["floor"], medians["wherry"] / medians["crun"]
             with capsys.disabled():
+                told = ", ".join(f"{name} {median * 1e3:.2f} ms" for name, median in medians.items())
+                told += f": {to_floor:.2f} x floor, {to_crun:.2f} x crun"
                 print(
-                    "\nstart-to-exit, median of", ROUNDS, *(f"{k} {v * 1e3:.2f} ms," for k, v in medians.items()),
-                    f"wherry/floor {to_floor:.2f}, wherry/crun {to_crun:.2f}",
-                )  # fmt: skip
+                    f"\nstart-to-exit, median of {ROUNDS}: {told}: {to_floor:.2f} x floor, {to_crun:.2f} x crun"
+                )
             if to_floor <= FLOOR_RATIO and to_crun <= CRUN_RATIO:
                 return
     pytest.fail(f"wherry is {to_floor:.2f} x the C floor and {to_crun:.2f} x crun, in each of {TRIES} tries")

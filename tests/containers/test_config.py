@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +11,9 @@ from wherry_protocol.containers import RunSpec, Tmpfs, Ulimit, Volume
 from wherry_protocol.errors import BadRequest
 from wherryd.containers.config import Config, check_sources, check_spec, resolve, signal_number
 from wherryd.images.reference import ImageConfig, RootImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IMAGE = RootImage(reference="i", digest=None, layers=("/x",), binds=(), config=ImageConfig())
 
@@ -81,9 +83,13 @@ def test_bad_request_names_what_is_wrong(fields: dict[str, Any], word: str) -> N
 
 def test_good_requests_pass() -> None:
     """The C original's showcase and unusual but right values."""
-    check_spec(spec(volumes=(Volume(source="/etc", target="/ro_dir", read_only=True),), env={"A": "b=c", "E": ""}))
+    check_spec(
+        spec(volumes=(Volume(source="/etc", target="/ro_dir", read_only=True),), env={"A": "b=c", "E": ""})
+    )
     check_spec(spec(user="4294967294:0", hostname="a.b-c", stop_signal="rtmin+3", workdir="/a/../b"))
-    check_spec(spec(volumes=(Volume(source="/etc", target="/procedures"), Volume(source="/etc", target="/devel"))))
+    check_spec(
+        spec(volumes=(Volume(source="/etc", target="/procedures"), Volume(source="/etc", target="/devel")))
+    )
 
 
 def test_sources_are_looked_at_as_they_really_are(tmp_path: Path) -> None:

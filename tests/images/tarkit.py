@@ -97,5 +97,5 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
 async def first_progress(progress: list[Any]) -> None:
     """Wait until the worker has read something."""
     with trio.fail_after(20):
-        while not progress:  # noqa: ASYNC110 - what is waited for is a callback of the code under test
+        while not progress:
             await trio.sleep(0.005)

@@ -1,7 +1,6 @@
 """What an archive says, the layer is: compared with GNU tar's own extraction, or with the source."""
 
 # a test may block its own loop
-# ruff: noqa: ASYNC221
 
 from __future__ import annotations
 

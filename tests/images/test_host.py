@@ -1,7 +1,6 @@
 """The `host` image: programs of this machine run in it, and nothing private of the machine is in it."""
 
 # a test may block its own loop
-# ruff: noqa: ASYNC240
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One unpacking for all who ask, and none for what is known; room, restarts and power cuts."""
 
 # a test may block its own loop
-# ruff: noqa: ASYNC221, ASYNC230, ASYNC240
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The worker's life: shut in while it works, stopped when nobody waits, gone with its supervisor."""
 
 # a test may block its own loop
-# ruff: noqa: ASYNC220, ASYNC240
 
 from __future__ import annotations
 

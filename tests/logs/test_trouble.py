@@ -181,7 +181,7 @@ async def _follow(bench: Bench, seen: list[bytes]) -> None:
 
 async def _until(true: Callable[[], bool]) -> None:
     with trio.fail_after(2):
-        while not true():  # noqa: ASYNC110 - what is awaited tells nobody
+        while not true():
             await trio.sleep(0.001)
 
 

@@ -166,8 +166,8 @@ class Loop:
         if target is not None:
             pidfd_send_signal(target, signal)
         else:
-            # Whether the worker has forked already or not: the cgroup has what it forked. The kernel kills what
-            # is cloned into a cgroup that was killed before, so the next start needs a new one, and gets it.
+            # Whether the worker has forked already or not: the cgroup has what it forked. The kernel kills
+            # what is cloned into a cgroup that was killed before, so the next start gets a new one.
             self._crew.kill(entry)
             cgroup_kill(entry.cgroup)
 
