@@ -255,7 +255,7 @@ def test_an_archive_with_an_escape_is_refused(untouched: Daemon, tmp_path: Path,
 def test_what_is_no_archive(untouched: Daemon, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    noise = random.Random(1).randbytes(20_000)  # noqa: S311 - no secret
+    noise = random.Random(1).randbytes(20_000)
     contents = {"text": b"hello\n" * 1000, "zeros": b"\0" * 100, "noise": noise}
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)

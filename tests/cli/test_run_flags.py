@@ -303,7 +303,7 @@ def test_every_namespace_is_its_own(wherryd: Daemon, busybox: Path) -> None:
 def test_only_three_descriptors_are_inside(wherryd: Daemon, busybox: Path) -> None:
     for flags in ([], ["-i"]):
         said = ok(wherryd, "run", "--rm", *flags, busybox, "sh", "-c", "ls /proc/$$/fd; :")
-        # Not in a pipeline: the shell holds its ends for a moment. Not as the last: it would replace the shell.
+        # In no pipeline: the shell holds its ends for a moment. Not the last: it would replace the shell.
         assert said.split() == ["0", "1", "2"], "a descriptor of the supervisor's is in the container"
 
 
