@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +79,14 @@ class Ground:
 
     def close(self) -> None:
         """Remove every cgroup. Fails, after killing them, if processes are left."""
-        left = [group.name for group in self._groups() if (group / "cgroup.procs").read_text()]
+        deadline = time.monotonic() + 1  # whose exit was seen has a few steps left in the kernel
+        while any(cgroups.populated(str(group)) for group in self._groups()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        left = [group.name for group in self._groups() if cgroups.populated(str(group))]
         for group in self._groups():
             (group / "cgroup.kill").write_text("1")
-            while (group / "cgroup.procs").read_text():
-                os.sched_yield()
+            while cgroups.populated(str(group)):
+                time.sleep(0.01)
             group.rmdir()
         self.cgroup.rmdir()
         assert not left, f"the test left processes in {left}"

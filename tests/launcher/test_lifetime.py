@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from launching import TIMEOUT, Ground, children, finish, read_all, wait_gone
 
 from wherryd.launcher import start
 from wherryd.launcher.handle import Exit, SpawnFailed, open_launcher
+
+
+def send_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # a surplus worker, let go meanwhile
+            os.kill(pid, number)
 
 
 def comm(pid: int) -> str:
@@ -214,8 +221,7 @@ async def test_worker_that_hangs_holds_up_nobody_else(ground: Ground) -> None:
         assert launcher.pid is not None
         await finish(launcher, await launcher.spawn(ground.plan("true")))
         stopped = children(launcher.pid)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        send_all(stopped, signal.SIGSTOP)
         with trio.fail_after(TIMEOUT):
             async with trio.open_nursery() as nursery:
 
@@ -232,8 +238,7 @@ async def test_killed_worker_fails_its_start_and_no_other(ground: Ground) -> Non
         assert launcher.pid is not None
         await finish(launcher, await launcher.spawn(ground.plan("true")))
         workers = children(launcher.pid)
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+        send_all(workers, signal.SIGSTOP)
         failures: list[SpawnFailed] = []
 
         async def start() -> None:
@@ -245,8 +250,7 @@ async def test_killed_worker_fails_its_start_and_no_other(ground: Ground) -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start)
             await trio.testing.wait_all_tasks_blocked()
-            for pid in workers:
-                os.kill(pid, signal.SIGKILL)
+            send_all(workers, signal.SIGKILL)
         assert all(error.step == "set-up" for error in failures)
         assert (await finish(launcher, await launcher.spawn(ground.plan("true"))))[0].code == 0
 
