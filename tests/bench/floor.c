@@ -40,7 +40,7 @@
 int mount(const char *, const char *, const char *, unsigned long, const void *);
 int umount2(const char *, int);
 
-static char base[] = "/var/tmp/wherry-floor-XXXXXX";
+static char base[] = "/dev/shm/wherry-floor-XXXXXX";
 static char cgroup[4096];
 static int share_network, volatile_upper = 1;
 

@@ -50,9 +50,9 @@ class Daemon:
     `pass_fds` are descriptors of the test's that it inherits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str = "/var/tmp") -> None:
         # Not pytest's tmp_path: socket paths end at 107 bytes, and overlayfs wants a disk below it.
-        self.root = Path(tempfile.mkdtemp(prefix="wherry-", dir="/var/tmp"))
+        self.root = Path(tempfile.mkdtemp(prefix="wherry-", dir=folder))
         self.state_dir = self.root / "state"
         self.run_dir = self.root / "run"
         self.cgroup = Path()

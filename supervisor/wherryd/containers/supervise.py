@@ -276,9 +276,13 @@ async def _drain(container: Container) -> None:
 
 def _oom_killed(cgroup: Path) -> bool | None:
     """Say whether the kernel's OOM killer struck in the cgroup; None where its counters are not here."""
+    path = f"{cgroup}/memory.events"
+    if not os.path.exists(path):
+        return None
     try:
-        text = (cgroup / "memory.events").read_text()
-    except OSError:
+        text = cgroups.read(path)
+    except KernelError as error:
+        journal.error("OOM counters not read", cgroup=cgroup, error=error)
         return None
     counters = dict(line.split() for line in text.splitlines())
     return int(counters.get("oom_kill", "0")) > 0

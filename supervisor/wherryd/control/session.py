@@ -39,6 +39,9 @@ HELLO_TIMEOUT = 5.0
 MAX_IN_FLIGHT = 256
 """Requests of one connection at once; more wait in the socket."""
 
+HOLD_SECONDS = 0.005
+"""How long an event that nobody waits for may wait for company: waking a client costs more than a frame."""
+
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last words to a client that is being hung up on."""
 
@@ -56,6 +59,7 @@ class Session:
         self._sending = trio.StrictFIFOLock()
         self._room = trio.Semaphore(MAX_IN_FLIGHT)
         self._streaming = False
+        self._held = b""
 
     async def run(self) -> None:
         """Serve until the client hangs up or breaks the protocol."""
@@ -149,8 +153,22 @@ class Session:
         """Send a stream's event; waits while the client does not read."""
         await self._send(self._connection.send_event(identity, event, fds=len(fds)), fds)
 
+    def hold(self, identity: int, event: Value, nursery: trio.Nursery) -> None:
+        """Send a stream's event with the next frame, or alone after HOLD_SECONDS."""
+        self._held += self._connection.send_event(identity, event)
+        nursery.start_soon(self._send_held)
+
+    async def _send_held(self) -> None:
+        await trio.sleep(HOLD_SECONDS)
+        if self._held:
+            try:
+                await self._send(b"")
+            except OSError as error:
+                journal.debug("a client hung up", error=error)
+
     async def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         async with self._sending:
+            data, self._held = self._held + data, b""
             if fds:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
                 sent = await self._sock.sendmsg([data], rights)
@@ -182,6 +200,10 @@ class Emitter:
     async def send(self, event: Value, fds: Sequence[int] = ()) -> None:
         """Send an event; the descriptors are copied, not taken."""
         await self._session.emit(self._identity, event, fds)
+
+    def lazily(self, event: Value) -> None:
+        """Send an event together with the next one, if that comes in the next milliseconds."""
+        self._session.hold(self._identity, event, self._nursery)
 
     def soon(self, event: Value) -> None:
         """Send an event from sync code; it is dropped while the one before is still on its way."""

@@ -120,8 +120,12 @@ class Verbs:
             return await self._follow(container, attachment, emitter)
 
     async def _follow(self, container: Container, attachment: Attachment, emitter: Emitter) -> c.ExitStatus:
-        await emitter.send(c.Started(id=container.id, name=container.name), attachment.fds)
-        attachment.close_fds()
+        started = c.Started(id=container.id, name=container.name)
+        if attachment.fds:
+            await emitter.send(started, attachment.fds)
+            attachment.close_fds()
+        else:
+            emitter.lazily(started)
         await _send_output(attachment.output(), emitter)
         await attachment.wait_ended()
         return self._manager.ending(container)

@@ -108,8 +108,11 @@ def cgroup_kill(path: str) -> None:
 def read(path: str) -> str:
     """Return the text of a cgroup file. Raises KernelError."""
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return b"".join(iter(lambda: os.read(fd, 65536), b"")).decode()
+        finally:
+            os.close(fd)
     except OSError as error:
         raise from_oserror(error, "read", path) from error
 
