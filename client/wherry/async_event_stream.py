@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 E = TypeVar("E")
 R = TypeVar("R")
 
+_CLOSE_TIMEOUT = 5.0
+"""Seconds for the supervisor to take note that the input has ended."""
+
 
 class AsyncEventStream(Generic[E, R]):
     """Enter it with `async with`, iterate over it for the events; then `answer` holds how it ended.
@@ -118,7 +121,9 @@ class AsyncEventStream(Generic[E, R]):
         while feed.fd is not None:
             await anyio.wait_writable(feed.fd)
             if feed.write():
-                await self._close_stdin(feed.ref)
+                # Shielded: the run's end is no reason to break off a request that is on its way.
+                with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                    await self._close_stdin(feed.ref)
 
     def _take(self, received: EventReceived) -> E:
         self._fds.extend(received.fds)
