@@ -13,6 +13,7 @@ from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
 _MAX_LINKS = 40  # as the kernel's own MAXSYMLINKS
+_MAX_RETRIES = 1000  # openat2(2): a ".." is EAGAIN while anything on the machine is renamed or mounted
 _STRICT = ("proc", "sys", "dev")  # the kernel's own trees: a link there is an attack, not a layout
 
 
@@ -23,6 +24,12 @@ def open_in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
     """
     top = path.lstrip("/").split("/", 1)[0]
     resolve = RESOLVE_IN_ROOT | (RESOLVE_NO_SYMLINKS if top in _STRICT else RESOLVE_NO_MAGICLINKS)
+    for _ in range(_MAX_RETRIES):
+        try:
+            return openat2(root, path, flags, 0, resolve)
+        except KernelError as error:
+            if error.errno != errno.EAGAIN:
+                raise
     return openat2(root, path, flags, 0, resolve)
 
 
