@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from wherryd.kernel.errors import KernelError
 from wherryd.kernel.paths import make_in_root, open_in_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -83,45 +84,36 @@ def test_parent_that_is_a_file_is_an_error(root: int, tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOTDIR
 
 
+SWAP = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+one, other = (path.encode() for path in sys.argv[1:])
+print("begun", flush=True)
+while libc.renameat2(-100, one, -100, other, 2) == 0:  # RENAME_EXCHANGE
+    pass
+sys.exit("renameat2 failed")
+"""
+
+
 def test_race_for_a_parent_never_leads_out(root: int, tmp_path: Path) -> None:
-    """10,000 tries while a directory is swapped for a link to the outside and back."""
-    inside, outside = tmp_path / "root/swap", tmp_path / "outside"
+    """10,000 tries while another process exchanges a directory and a link to the outside."""
+    inside, outside, link = tmp_path / "root/swap", tmp_path / "outside", tmp_path / "link"
     inside.mkdir()
     outside.mkdir()
-    (tmp_path / "link").symlink_to(outside)
-    stop = threading.Event()
-    swaps: list[bool] = []
-
-    def swap() -> None:
-        spare = tmp_path / "spare"
-        moves: tuple[Callable[[], object], ...] = (
-            partial(inside.rename, spare),
-            partial(os.symlink, outside, inside),
-            lambda: swaps.append(inside.is_symlink()),
-            inside.unlink,
-            partial(spare.rename, inside),
-        )
-        while not stop.is_set():
-            # What the other side makes in between may be in the way of any of these.
-            for move in moves:
-                with suppress(OSError):
-                    move()
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        tries = 0
-        while tries < 10_000 or (swaps.count(True) < 100 and tries < 1_000_000):
-            tries += 1
-            try:
+    link.symlink_to(f"../../../../../..{outside}")
+    links_seen = 0
+    command = [sys.executable, "-c", SWAP, str(inside), str(link)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as swapper:
+        assert swapper.stdout is not None
+        assert swapper.stdout.readline() == "begun\n"
+        for _ in range(10_000):
+            links_seen += inside.is_symlink()
+            with suppress(KernelError):
                 os.close(make_in_root(root, "/swap/made", directory=True))
-            except KernelError:
-                continue
-    finally:
-        stop.set()
-        thread.join()
+        assert swapper.poll() is None
+        swapper.kill()
+    assert 0 < links_seen < 10_000, "nothing was ever swapped: this proves nothing"
     assert not list(outside.iterdir())
-    assert any(swaps), "nothing was ever swapped: this proves nothing"
 
 
 def test_renames_elsewhere_on_the_machine_fail_nothing(root: int, tmp_path: Path) -> None:
