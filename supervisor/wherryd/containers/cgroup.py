@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from wherryd.kernel.cgroups import CgroupEvents
 
+LOOK_AGAIN = 0.05
+"""Seconds after which a wait looks without being told: the kernel holds changes back that follow each other
+within 10 ms, and forgets what it held back when the cgroup is removed meanwhile."""
+
 FREEZE_TIMEOUT = 10.0
 """Seconds; a process in an uninterruptible sleep can hold a freeze up for ever."""
 
@@ -43,7 +47,8 @@ async def wait_events(path: Path, reached: Callable[[CgroupEvents], bool]) -> No
             poll.register(events, select.EPOLLPRI)
             try:
                 while not reached(cgroups.read_events(events)):
-                    await trio.lowlevel.wait_readable(poll.fileno())
+                    with trio.move_on_after(LOOK_AGAIN):
+                        await trio.lowlevel.wait_readable(poll.fileno())
                     poll.poll(0)
             finally:
                 trio.lowlevel.notify_closing(poll.fileno())
@@ -64,12 +69,15 @@ async def wait_empty(path: Path, seconds: float) -> bool:
     return False
 
 
-async def freeze(path: Path) -> None:
-    """Stop every process; returns when all stand still. Raises Conflict (it ended), KernelFailure."""
+async def freeze(path: Path, wanted: Callable[[], bool]) -> None:
+    """Stop every process; returns when all stand still, or it is not wanted any more.
+
+    Raises Conflict (it ended), KernelFailure.
+    """
     if not _write(path, "cgroup.freeze", "1"):
         raise Conflict("the container ended before it could be paused")
     with trio.move_on_after(FREEZE_TIMEOUT):
-        await wait_events(path, lambda events: events.frozen or not events.populated)
+        await wait_events(path, lambda events: events.frozen or not events.populated or not wanted())
         return
     raise KernelFailure(
         f"cgroup.freeze {path}: not frozen after {FREEZE_TIMEOUT:.0f} s",

@@ -135,16 +135,18 @@ class Manager:
     # -- changing -------------------------------------------------------------------------------------------
 
     async def pause(self, reference: str) -> None:
-        """Freeze every process; returns when all are."""
+        """Freeze every process; returns when all are. Raises Conflict also when it was stopped meanwhile."""
         container = self.find(reference)
         container.move(Event.PAUSE)
         try:
-            await freeze(self.services.cgroup_of(container.id))
+            await freeze(self.services.cgroup_of(container.id), lambda: container.phase is Phase.PAUSED)
         except BaseException:
             if container.phase is Phase.PAUSED:
                 thaw(self.services.cgroup_of(container.id))
                 container.move(Event.UNPAUSE)
             raise
+        if container.phase is not Phase.PAUSED:
+            raise Conflict(f"container {container.name} was stopped or unpaused before it stood still")
         self.services.records.save(container)
 
     def unpause(self, reference: str) -> None:

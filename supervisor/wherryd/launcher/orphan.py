@@ -14,16 +14,19 @@ _REAP_TIMEOUT = 1.0  # seconds between its end and its reaping by whoever inheri
 
 
 async def wait_orphan(pidfd: int) -> Exit:
-    """Return the exit of a process that somebody else reaps; unknown before Linux 6.15.
+    """Return the exit of a process that somebody else reaps, soon or late; unknown before Linux 6.15.
 
     `pidfd` stays the caller's and may be closed meanwhile.
     """
     own = os.dup(pidfd)
     try:
         await trio.lowlevel.wait_readable(own)
-        with trio.move_on_after(_REAP_TIMEOUT):
-            await _wait_reaped(own)
-        return Exit.of_status(exit_status(own))
+        status = exit_status(own)
+        if status is None:
+            with trio.move_on_after(_REAP_TIMEOUT):
+                await _wait_reaped(own)
+            status = exit_status(own)
+        return Exit.of_status(status)
     finally:
         os.close(own)
 
