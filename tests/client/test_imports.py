@@ -52,7 +52,7 @@ def test_the_version_is_the_packages() -> None:
 
 
 def test_version_starts_within_three_bare_interpreters(fake: FakeSupervisor, tmp_path: Path) -> None:
-    """Processor time, the best of interleaved runs: the load of others is not ours. Compiled, as installed."""
+    """Processor time, the best of many runs: the load of others is not ours. Compiled, as installed."""
     fake.on(Version, lambda _call: VersionInfo(version="1", protocol=1, python="3", kernel="6"))
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
