@@ -51,6 +51,8 @@ def _of_daemon(each: daemon.Daemon) -> Counter[str]:
     for process in proc.descendants(each.pid, each.launcher_pid):
         if process.name.startswith("wherryd"):
             kinds = proc.descriptors(process.pid)
+            # sqlite keeps what a checkpoint closes for the next one: closing would drop its locks.
+            kinds.pop(f"{each.state_dir}/state.db", None)
             things.update({f"descriptor {kind} of {process.name}": count for kind, count in kinds.items()})
     things.update(f"zombie {one}" for one in _zombies(each.pid, each.launcher_pid))
     things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
