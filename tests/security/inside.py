@@ -37,6 +37,15 @@ def attempt(daemon: Daemon, image: Path | str, *command: str, **spec: Any) -> Re
         return error
 
 
+def refused(
+    daemon: Daemon, image: Path | str, *command: str, because: type[WherryError] = WherryError, **spec: Any
+) -> str:
+    """Ask for a run that must be refused; return what is said."""
+    outcome = attempt(daemon, image, *command, **spec)
+    assert isinstance(outcome, because), f"{command} with {spec}: {outcome!r}"
+    return str(outcome)
+
+
 def sh(daemon: Daemon, image: Path | str, script: str, **spec: Any) -> str:
     """Return what a shell script prints, which must succeed."""
     result = run(daemon, image, "sh", "-c", script, **spec)

@@ -34,14 +34,14 @@ def here(paths: list[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MASKED)
-def test_a_masked_path_says_nothing(wherryd: Daemon, busybox: Path, path: str) -> None:
-    """Not applicable where the kernel has no such file; then there must be none in the container either."""
-    script = f"if [ -d {path} ]; then ls -A {path}; else head -c 100 {path}; fi"
-    result = run(wherryd, busybox, "sh", "-c", script)
-    assert result.stdout == b"", f"{path} tells of the host: {result.stdout!r}"
-    missing = b"No such file" in result.stderr
-    assert missing is not os.path.exists(path), result
+def test_a_masked_path_says_nothing(wherryd: Daemon, busybox: Path) -> None:
+    """Where the kernel has no such file, there must be none in the container either."""
+    for path in MASKED:
+        script = f"if [ -d {path} ]; then ls -A {path}; else head -c 100 {path}; fi"
+        result = run(wherryd, busybox, "sh", "-c", script)
+        assert result.stdout == b"", f"{path} tells of the host: {result.stdout!r}"
+        missing = b"No such file" in result.stderr
+        assert missing is not os.path.exists(path), f"{path}: {result}"
 
 
 def test_what_is_masked_does_tell_of_the_host(wherryd: Daemon) -> None:
@@ -65,23 +65,21 @@ def test_a_mask_cannot_be_written_through(wherryd: Daemon, busybox: Path) -> Non
             assert b"Read-only file system" in result.stderr, result
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        "echo 1 > /proc/sysrq-trigger", "echo x > /proc/sys/kernel/hostname",
-        "echo '|/x' > /proc/sys/kernel/core_pattern", "echo 1 > /proc/sys/net/ipv4/ip_forward",
-        "echo 0 > /proc/sys/vm/overcommit_memory", "chmod 777 /proc/sys/kernel/core_pattern",
-        "echo 1 > /sys/kernel/profiling", "mkdir /sys/x", "chmod 777 /sys/kernel",
-        "echo 1 > /proc/irq/default_smp_affinity",
-    ],
-)  # fmt: skip
-def test_the_kernels_settings_are_read_only(wherryd: Daemon, busybox: Path, attempt: str) -> None:
-    path = attempt.rpartition(" ")[2]
-    if path != "/sys/x" and not os.path.exists(path):
-        pytest.skip(f"not applicable: this kernel has no {path}")
-    result = run(wherryd, busybox, "sh", "-c", attempt)
-    assert result.exit_code != 0, f"{attempt} worked"
-    assert b"Read-only file system" in result.stderr, result
+SETTINGS = [
+    "echo 1 > /proc/sysrq-trigger", "echo x > /proc/sys/kernel/hostname",
+    "echo '|/x' > /proc/sys/kernel/core_pattern", "echo 1 > /proc/sys/net/ipv4/ip_forward",
+    "echo 0 > /proc/sys/vm/overcommit_memory", "chmod 777 /proc/sys/kernel/core_pattern",
+    "echo 1 > /sys/kernel/profiling", "chmod 777 /sys/kernel", "echo 1 > /proc/irq/default_smp_affinity",
+]  # fmt: skip
+
+
+def test_the_kernels_settings_are_read_only(wherryd: Daemon, busybox: Path) -> None:
+    here_too = [attempt for attempt in SETTINGS if os.path.exists(attempt.rpartition(" ")[2])]
+    assert len(here_too) > len(SETTINGS) // 2, "this kernel has hardly any of them"
+    for attempt in ("mkdir /sys/x", *here_too):
+        result = run(wherryd, busybox, "sh", "-c", attempt)
+        assert result.exit_code != 0, f"{attempt} worked"
+        assert b"Read-only file system" in result.stderr, f"{attempt}: {result}"
 
 
 def test_read_only_paths_are_mounts_of_their_own(wherryd: Daemon, busybox: Path) -> None:
