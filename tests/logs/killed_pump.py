@@ -70,7 +70,7 @@ def fork(be: object, *args: object) -> int:
 
 def main(directory: Path, kills: int, seed: int, kind: str) -> None:
     """Run the container, kill the supervisor many times, then let the last one finish."""
-    chance = random.Random(seed)  # noqa: S311 - moments to kill at are no secret
+    chance = random.Random(seed)
     reads, writes, staging = _streams(kind)
     stop, stop_end = os.pipe()
     report, report_end = os.pipe()

@@ -17,7 +17,7 @@ KILLS = 10
 
 def test_killed_supervisor_loses_no_byte_of_a_terminal(fresh_wherryd: Daemon, busybox: Path) -> None:
     """Every numbered line once, in order, over ten kills of the supervisor."""
-    chance = random.Random(7)  # noqa: S311 - replayable
+    chance = random.Random(7)
     line = "echo $i; i=$((i+1)); [ $((i % 50)) = 0 ] && usleep 1000"
     script = f"trap 'echo end; exit' TERM; i=0; while :; do {line}; done"
     spec = RunSpec(image=str(busybox), tty=True, command=("sh", "-c", script))
