@@ -175,13 +175,9 @@ def test_its_cgroup_is_the_root_of_what_it_sees(wherryd: Daemon, busybox: Path) 
 
 
 def test_its_cgroup_is_read_only(wherryd: Daemon, busybox: Path) -> None:
-    for attempt in (
-        "mkdir {}/x",
-        "echo 1 > {}/cgroup.procs",
-        "echo 0 > {}/cgroup.freeze",
-        "echo 1 > {}/cgroup.kill",
-    ):
-        result = run(wherryd, busybox, "sh", "-c", attempt.format("/sys/fs/cgroup"))
+    writes = [f"echo 1 > cgroup.{file}" for file in ("procs", "freeze", "kill", "max.depth")]
+    for attempt in ("mkdir x", *writes):
+        result = run(wherryd, busybox, "sh", "-c", attempt, workdir="/sys/fs/cgroup")
         assert result.exit_code == 1, f"{attempt}: {result}"
         assert b"Read-only file system" in result.stderr, f"{attempt}: {result}"
 
