@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import time
 from collections import deque
 
 from wherryd.kernel.pidfd import pidfd_open, pidfd_send_signal
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 SIGCHLD = 17
 """On every architecture that we support; importing `signal` would cost the process 0.7 MiB."""
 
-PATIENCE = 0.1
-"""Seconds that an order waits for the workers there are: then one more comes. A start takes about 2 ms."""
+_SOON = 0.005
+"""Seconds that an order waits for a busy worker: it takes some three, and a second one takes its core."""
+
+_PATIENCE = 0.1
+"""Seconds that an order waits when there is a worker for every core: then they hang, and one more comes."""
 
 _SIGKILL = 9
 _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -36,6 +40,7 @@ class Order:
         self.entry = entry
         self.plan = plan
         self.fds = fds
+        self.since = time.monotonic()
 
     def close(self) -> None:
         """Close our copies of the descriptors."""
@@ -74,7 +79,10 @@ class Crew:
     @property
     def patience(self) -> float | None:
         """How long the loop may sleep before it calls `reinforce`: None is for ever."""
-        return PATIENCE if self._orders else None
+        return max(0.0, self._due() - time.monotonic()) if self._orders else None
+
+    def _due(self) -> float:
+        return self._orders[0].since + (_SOON if len(self._hands) < self._enough else _PATIENCE)
 
     def take(self, order: Order) -> None:
         """Give the order to a worker, now or when one is free. Raises KernelError when there can be none."""
@@ -82,7 +90,7 @@ class Crew:
             if hand.idle:
                 self._give(hand, order)
                 return
-        if len(self._hands) < self._enough:
+        if not self._hands:
             self.hire()
         self._orders.append(order)
 
@@ -102,8 +110,9 @@ class Crew:
                 pidfd_send_signal(hand.pidfd, _SIGKILL)
 
     def reinforce(self) -> None:
-        """Add a worker: those we have do not come back."""
-        if self._orders:
+        """Add a worker, if those there are did not come back in time."""
+        if self._orders and time.monotonic() >= self._due():
+            self._orders[0].since = time.monotonic()
             self.hire()
 
     def hire(self) -> None:

@@ -52,13 +52,11 @@ class Loop:
         """Serve until there is no reason to."""
         self._crew.hire()
         while self._peer or self._entries:
-            happened = self._poll.poll(self._crew.patience)
-            for fd, events in happened:
+            for fd, events in self._poll.poll(self._crew.patience):
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it
                     handler(events)
-            if not happened:
-                self._crew.reinforce()
+            self._crew.reinforce()
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self._handlers[fd] = handler
