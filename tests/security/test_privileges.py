@@ -63,7 +63,9 @@ def test_a_setuid_file_gives_nothing(wherryd: Daemon, ground: Path) -> None:
 
 def test_signals_of_the_launcher_are_neither_blocked_nor_ignored(wherryd: Daemon, busybox: Path) -> None:
     seen = status(run(wherryd, busybox, "cat", "/proc/self/status").stdout.decode())
-    assert {name: int(seen[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")} == {
+    # 32 and 33 are the C library's own, no program can set them by it; one build of Python 3.13 ignores 32.
+    others = ~(0b11 << 31)
+    assert {name: int(seen[name], 16) & others for name in ("SigBlk", "SigIgn", "SigCgt")} == {
         "SigBlk": 0, "SigIgn": 0, "SigCgt": 0,
     }  # fmt: skip
 
