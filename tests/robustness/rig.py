@@ -53,10 +53,10 @@ def read_to_end(sock: socket.socket) -> bytes:
     return data
 
 
-def pss(pid: int) -> int:
-    """Return a process's proportional memory in KiB."""
+def rss(pid: int) -> int:
+    """Return a process's resident memory in KiB; the proportional one changes with who shares it."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        return sum(int(line.split()[1]) for line in file if line.startswith("Rss:"))
 
 
 def descriptors(pid: int) -> int:

@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rig import connection, crowd, descriptors, hello, pss, spec, wait_for
+from rig import connection, crowd, descriptors, hello, rss, spec, wait_for
 
 from wherry import Conflict, RunSpec
 from wherry_protocol.containers import Volume
@@ -91,12 +91,12 @@ async def test_three_hundred_starts_and_stops_leave_nothing(fresh_wherryd: Daemo
         await client.remove(made.id)
 
     await crowd(fresh_wherryd, 300, 30, live)
-    before = {pid: pss(pid) for pid in (fresh_wherryd.pid, fresh_wherryd.launcher_pid)}
+    before = {pid: rss(pid) for pid in (fresh_wherryd.pid, fresh_wherryd.launcher_pid)}
     codes.clear()
     await crowd(fresh_wherryd, 300, 30, live)
     assert codes == [7] * 300
     for pid, memory in before.items():
-        assert pss(pid) <= memory * 1.05, f"{memory} KiB before, {pss(pid)} KiB after"
+        assert rss(pid) <= memory * 1.05, f"{memory} KiB before, {rss(pid)} KiB after"
     assert fresh_wherryd.container_ids() == frozenset()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
-from rig import connection, descriptors, hello, pss, read_to_end, spec, wait_for
+from rig import connection, descriptors, hello, read_to_end, rss, spec, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ def test_thousands_of_bad_connections_leave_the_supervisor_as_it_was(wherryd: Da
         bystander = client.run_stream(spec(busybox, script, stdin=True, auto_remove=True))
         with bystander as events:
             attack(300)
-            memory, held = pss(wherryd.pid), descriptors(wherryd.pid)
+            memory, held = rss(wherryd.pid), descriptors(wherryd.pid)
             slowest = 0.0
             for _ in range(20):
                 attack(TRIES // 20)
@@ -124,7 +124,7 @@ def test_thousands_of_bad_connections_leave_the_supervisor_as_it_was(wherryd: Da
                 client.ping()
                 slowest = max(slowest, time.monotonic() - began)
             assert wait_for(lambda: descriptors(wherryd.pid) <= held), "descriptors stay open"
-            assert pss(wherryd.pid) - memory < FLAT_KIB, "the supervisor grows with every bad client"
+            assert rss(wherryd.pid) - memory < FLAT_KIB, "the supervisor grows with every bad client"
             assert slowest < AT_ONCE
             printed = b"".join(event.data for event in events if hasattr(event, "data"))
     assert printed.split() == [str(number).encode() for number in range(40)]
