@@ -198,7 +198,7 @@ def test_init_reaps_and_passes_signals_on(wherryd: Daemon, busybox: Path) -> Non
         assert int(read_line(run)) > 1, "the command itself is process 1"
         ok(wherryd, "stop", "-t", "60", "kept", timeout=20)
         assert finish(run)[0] == 143
-    # The init hears of its orphan when the sleep has ended, and reaps it a moment later, but within two seconds.
+    # The init hears of its orphan when the sleep has ended, and reaps it then: within two seconds.
     zombies = "ps -o stat,comm | grep -c ^Z"
     patience = f"n=0; while [ $({zombies}) != 0 ] && [ $n -lt 100 ]; do usleep 20000; n=$((n+1)); done"
     script = f"sh -c 'true & exec sleep 0.2'; {patience}; {zombies}; true"
