@@ -161,6 +161,10 @@ async def test_everything_is_known_again_after_a_restart(
     before = await store.import_archive(kept, "kept")
     gone = await store.import_archive(lost, "lost")
     layers = state / "images/layers"
+    with trio.fail_after(30):
+        # Both are being made durable meanwhile, and then get their last file.
+        while len(list(layers.glob("*/layer.json"))) < 2 or list(layers.glob("*/settling.json")):
+            await trio.sleep(0.01)
     shutil.rmtree(layers / gone.digest.removeprefix("sha256:"))
     (layers / ("0" * 64) / "root").mkdir(parents=True)
     (state / "images/tmp/half/root/deep").mkdir(parents=True)
