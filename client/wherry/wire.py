@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket as socket
 import errno
 import select
-from struct import unpack
+from struct import pack, unpack
 
 from wherry.session import READ_SIZE, Session
 from wherry_protocol.connection import MAX_FDS
@@ -39,12 +39,12 @@ class Wire:
         self._path = path
         self._session = Session()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(timeout)
         try:
-            self._socket.connect(path)
+            _connect(self._socket, path, timeout)
         except OSError as error:
             self._socket.close()
             raise connect_error(error, path) from error
+        self._socket.settimeout(timeout)
 
     @property
     def reusable(self) -> bool:
@@ -118,11 +118,31 @@ class Wire:
         return ConnectionFailed(f"supervisor at {self._path}: {error.strerror or error}", errno=error.errno)
 
 
+def _connect(sock: socket.socket, path: str, timeout: float | None) -> None:
+    """Connect within `timeout`, waiting for room in the supervisor's queue (connect(2)).
+
+    Not by Python's timeout: it makes the socket non-blocking, and a full queue is then refused at once (EAGAIN).
+    """
+    if timeout is not None:
+        seconds = int(timeout)
+        # A timeval of zeros would be for ever.
+        wait = pack("ll", seconds, max(int((timeout - seconds) * 1e6), 0 if seconds else 1))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+    sock.connect(path)
+
+
 def connect_error(error: OSError, path: str) -> ConnectionFailed:
     """Return what a failed connect means."""
     if error.errno in {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}:
         return NoSupervisor(
             f"no supervisor answers at {path}", hint="start one with 'wherryd'", errno=error.errno, path=path
+        )
+    if error.errno == errno.EAGAIN:
+        return ConnectionFailed(
+            f"supervisor at {path}: its queue of new connections stayed full within the client's timeout",
+            hint="it is very busy or stuck: try again",
+            errno=error.errno,
+            path=path,
         )
     hint = "run this as root, or join the group that owns it" if error.errno == errno.EACCES else None
     reason = error.strerror or str(error)
