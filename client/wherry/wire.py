@@ -121,7 +121,7 @@ class Wire:
 def _connect(sock: socket.socket, path: str, timeout: float | None) -> None:
     """Connect within `timeout`, waiting for room in the supervisor's queue (connect(2)).
 
-    Not by Python's timeout: it makes the socket non-blocking, and a full queue is then refused at once (EAGAIN).
+    Not by Python's timeout: it makes the socket non-blocking, and a full queue then refuses it (EAGAIN).
     """
     if timeout is not None:
         seconds = int(timeout)

@@ -56,7 +56,9 @@ def test_idle_processes_are_never_woken(fresh_wherryd: Daemon, busybox: Path) ->
     assert shutil.which("strace"), "strace is missing: apt-get install strace"
     sleepers(fresh_wherryd, busybox, 10)
     pids = [fresh_wherryd.pid, fresh_wherryd.launcher_pid]
-    # The state writer and the trash finish what the starts left.
+    # The state writer and the trash finish what the starts left, and trio's helper threads end after ten seconds
+    # without work: what stays are the event loop and the log pump.
+    _wait_threads(fresh_wherryd.pid, 2)
     _wait_still(pids)
     attach = [argument for pid in pids for argument in ("-p", str(pid))]
     trace = subprocess.Popen(["strace", "-f", "-q", *attach], stderr=subprocess.PIPE, text=True)
@@ -71,6 +73,13 @@ def test_idle_processes_are_never_woken(fresh_wherryd: Daemon, busybox: Path) ->
     ]
     assert not calls, "\n".join(calls[:20])
     assert lines, "strace saw no process"
+
+
+def _wait_threads(pid: int, most: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(list(Path(f"/proc/{pid}/task").iterdir())) > most:
+        assert time.monotonic() < deadline, "a helper thread of the supervisor does not end"
+        time.sleep(0.1)
 
 
 def _wait_still(pids: list[int]) -> None:
