@@ -56,8 +56,8 @@ def test_idle_processes_are_never_woken(fresh_wherryd: Daemon, busybox: Path) ->
     assert shutil.which("strace"), "strace is missing: apt-get install strace"
     sleepers(fresh_wherryd, busybox, 10)
     pids = [fresh_wherryd.pid, fresh_wherryd.launcher_pid]
-    # The state writer and the trash finish what the starts left, and trio's helper threads end after ten seconds
-    # without work: what stays are the event loop and the log pump.
+    # The state writer and the trash finish what the starts left, and trio's helper threads end after ten
+    # seconds without work: what stays are the event loop and the log pump.
     _wait_threads(fresh_wherryd.pid, 2)
     _wait_still(pids)
     attach = [argument for pid in pids for argument in ("-p", str(pid))]
