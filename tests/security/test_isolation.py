@@ -76,7 +76,7 @@ def test_loopback_is_up_and_all_there_is(wherryd: Daemon, busybox: Path) -> None
         "lo",
         up_loopback,
     ]
-    assert "127.0.0.1" in sh(wherryd, busybox, "nc -l -p 99 -s 127.0.0.1 & ip addr show lo; kill $!")
+    assert "127.0.0.1" in sh(wherryd, busybox, "ip addr show lo")
 
 
 def test_the_hosts_abstract_sockets_are_out_of_reach(wherryd: Daemon, busybox: Path) -> None:
