@@ -1,7 +1,7 @@
 """The async client, for trio and asyncio.
 
 Owns a few idle connections and the start of a supervisor when there is none. Must never know a
-verb: async_verbs.py has them.
+verb: async_verbs/ has them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wherry_protocol.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from wherry_protocol.call import Call, R, Stream
 
@@ -70,13 +71,16 @@ class AsyncClient(AsyncVerbs):
         finally:
             await self._give_back(wire)
 
-    def stream(self, call: Stream[R]) -> AsyncEventStream[Any, R]:
-        """Send any streaming request; its events come from the result."""
+    def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> AsyncEventStream[Any, R]:
+        """Send any streaming request; its events come from the result.
+
+        Copies of `fds` ride along; they stay the caller's, and open until the stream is entered.
+        """
 
         async def begin() -> AsyncWire:
             wire = await self._take()
             try:
-                await wire.begin(call)
+                await wire.begin(call, fds)
             except BaseException:
                 await wire.aclose()
                 raise

@@ -18,6 +18,8 @@ from wherry_protocol.connection import MAX_FDS
 from wherry_protocol.errors import ConnectionFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyio.abc import UNIXSocketStream
 
     from wherry_protocol.call import Call, R
@@ -71,11 +73,14 @@ class AsyncWire:
         answer: R = self.result()
         return answer
 
-    async def begin(self, call: Call[Any]) -> None:
-        """Send a request."""
-        data = self._session.begin(call)
+    async def begin(self, call: Call[Any], fds: Sequence[int] = ()) -> None:
+        """Send a request, with copies of descriptors."""
+        data = self._session.begin(call, len(fds))
         try:
-            await self._stream.send(data)
+            if fds:
+                await self._stream.send_fds(data, fds)
+            else:
+                await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.EndOfStream):
             return  # the supervisor hung up: the next read says why
 

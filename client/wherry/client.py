@@ -1,7 +1,7 @@
 """The plain client: blocking calls over Unix sockets, safe to share between threads.
 
 Owns a few idle connections and the start of a supervisor when there is none. Must never know a
-verb: verbs.py has them.
+verb: verbs/ has them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wherry_protocol.errors import Conflict, NotFound
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Self
 
     from wherry_protocol.call import Call, R, Stream
@@ -78,11 +79,11 @@ class Client(Verbs):
         finally:
             self._give_back(wire)
 
-    def stream(self, call: Stream[R]) -> EventStream[Any, R]:
-        """Send any streaming request; its events come from the result."""
+    def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> EventStream[Any, R]:
+        """Send any streaming request, with copies of `fds`; its events come from the result."""
         wire = self._take()
         try:
-            wire.begin(call)
+            wire.begin(call, fds)
         except BaseException:
             wire.close()
             raise

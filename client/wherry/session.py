@@ -50,9 +50,9 @@ class Session:
         """Whether another call may follow on this connection."""
         return self.done and not self.broken
 
-    def begin(self, call: Call[Any]) -> bytes:
+    def begin(self, call: Call[Any], fds: int = 0) -> bytes:
         """Return the bytes that start a call. Raises BadRequest if it is too large."""
-        _identity, data = self._connection.send_request(call)
+        _identity, data = self._connection.send_request(call, fds=fds)
         greeting, self._greeting = self._greeting, b""
         self._operation, self.done, self._answer, self._error = call.op, False, None, None
         return greeting + data

@@ -19,6 +19,7 @@ from wherry_protocol.errors import ConnectionFailed
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from wherry_protocol.call import Call, R
@@ -77,10 +78,13 @@ class Wire:
         answer: R = self.result()
         return answer
 
-    def begin(self, call: Call[Any]) -> None:
-        """Send a request."""
-        data = self._session.begin(call)
+    def begin(self, call: Call[Any], fds: Sequence[int] = ()) -> None:
+        """Send a request, with copies of descriptors."""
+        data = self._session.begin(call, len(fds))
         try:
+            if fds:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"={len(fds)}i", *fds))
+                data = data[self._socket.sendmsg([data], [rights]) :]
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             return  # the supervisor hung up: the next read says why

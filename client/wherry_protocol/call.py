@@ -28,6 +28,8 @@ class Stream(Call[R]):
 
     events: ClassVar[tuple[type[Value], ...]] = ()
     """What may arrive before the answer; on the wire each is `{"event": "<class name>", "value": {…}}`."""
+    descriptors: ClassVar[int] = 0
+    """How many descriptors may ride along with the request (SCM_RIGHTS)."""
 
     @classmethod
     def event_class(cls, name: Any) -> type[Value] | None:

@@ -31,6 +31,7 @@ from wherryd.containers.services import Services
 from wherryd.containers.spares import Spares
 from wherryd.containers.trash import Trash
 from wherryd.control import listener
+from wherryd.control.context import Context
 from wherryd.control.facts import find_facts
 from wherryd.control.verbs import Verbs
 from wherryd.images.store import ImageStore
@@ -149,7 +150,8 @@ async def _serve_containers(
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
         await recover(services, store, nursery)
-        await _serve_clients(services, Verbs(manager, find_facts(hierarchies)), ready)
+        context = Context(manager=manager, facts=find_facts(hierarchies))
+        await _serve_clients(services, Verbs(context), ready)
         sd_notify("STOPPING=1")
         if services.settings.stop_containers:
             await manager.stop_all(STOP_TIMEOUT)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from rig import connection, descriptors, spec, wait_for
 
-from wherry import RunSpec
+from wherry import BadRequest, RunSpec
+from wherry.wire import Wire
 from wherry_protocol.connection import Connection, Role
-from wherry_protocol.containers import RunAttached
+from wherry_protocol.containers import Logs, RunAttached
+from wherry_protocol.system import Ping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +91,24 @@ def test_who_waits_for_a_stop_may_go(wherryd: Daemon, busybox: Path) -> None:
                 assert next(lines).data == b"told\n"
                 process.kill()
         assert client.wait(made.id).signal == 9
+
+
+def test_descriptors_that_no_request_asked_for_are_closed(wherryd: Daemon) -> None:
+    """A request that takes none is refused with them, and the connection lives on."""
+    held = descriptors(wherryd.pid)
+    reader, writer = os.pipe()
+    wire = Wire(str(wherryd.run_dir / "control.sock"), 20)
+    try:
+        for call in (Ping(), Logs(ref="nobody")):
+            wire.begin(call, (writer, writer))
+            while not wire.done:
+                wire.receive()
+            with pytest.raises(BadRequest, match=f"{call.op}: 2 descriptors came along, at most 0 are taken"):
+                wire.result()
+        assert wire.call(Ping()).pid == wherryd.pid
+        os.close(writer)
+        assert os.read(reader, 1) == b"", "the supervisor kept a descriptor"
+        assert descriptors(wherryd.pid) <= held + 1
+    finally:
+        wire.close()
+        os.close(reader)

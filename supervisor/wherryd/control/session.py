@@ -104,18 +104,21 @@ class Session:
         return True
 
     async def _handle(self, event: Event, nursery: trio.Nursery) -> None:
-        if isinstance(event, (RequestReceived, RequestRefused)):
-            # No request takes descriptors in this version.
-            _close(event.fds)
         if isinstance(event, RequestRefused):
+            _close(event.fds)
             await self._send(self._connection.send_error(event.id, event.error))
         elif isinstance(event, RequestReceived):
-            await self._room.acquire()
-            nursery.start_soon(self._answer, event, nursery)
+            fds = list(event.fds)
+            try:
+                await self._room.acquire()
+            except BaseException:
+                _close(fds)
+                raise
+            nursery.start_soon(self._answer, event, fds, nursery)
 
-    async def _answer(self, request: RequestReceived, nursery: trio.Nursery) -> None:
+    async def _answer(self, request: RequestReceived, fds: list[int], nursery: trio.Nursery) -> None:
         try:
-            value = await self._perform(request, nursery)
+            value = await self._perform(request, fds, nursery)
             data = self._connection.send_answer(request.id, value)
         except WherryError as error:
             data = self._connection.send_error(request.id, error)
@@ -129,14 +132,18 @@ class Session:
                 request.id, InternalError(f"{request.call.op}: {error!r}", hint="see the supervisor's log")
             )
         finally:
+            _close(fds)
             self._room.release()
         try:
             await self._send(data)
         except OSError:
             nursery.cancel_scope.cancel()
 
-    async def _perform(self, request: RequestReceived, nursery: trio.Nursery) -> Any:
+    async def _perform(self, request: RequestReceived, fds: list[int], nursery: trio.Nursery) -> Any:
         call = request.call
+        allowed = call.descriptors if isinstance(call, Stream) else 0
+        if len(fds) > allowed:
+            raise BadRequest(f"{call.op}: {len(fds)} descriptors came along, at most {allowed} are taken")
         if self._streaming:
             raise BadRequest(f"{call.op}: a stream has this connection", hint="open another one")
         if not isinstance(call, Stream):
@@ -145,7 +152,7 @@ class Session:
             raise BadRequest(f"{call.op}: a stream needs a connection without other requests")
         self._streaming = True
         try:
-            return await self._verbs.stream(call, Emitter(self, request.id, nursery))
+            return await self._verbs.stream(call, Emitter(self, request.id, fds, nursery))
         finally:
             self._streaming = False
 
@@ -189,9 +196,14 @@ class Session:
 
 
 class Emitter:
-    """A stream's way to its client."""
+    """A stream's way to its client.
 
-    def __init__(self, session: Session, identity: int, nursery: trio.Nursery) -> None:
+    `fds` are the descriptors that rode along with the request; those that the verb leaves in the list are
+    closed when it ends.
+    """
+
+    def __init__(self, session: Session, identity: int, fds: list[int], nursery: trio.Nursery) -> None:
+        self.fds = fds
         self._session = session
         self._identity = identity
         self._nursery = nursery

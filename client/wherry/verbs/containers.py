@@ -1,23 +1,20 @@
-"""Every verb of the plain client, made from async_verbs.py by tests/client/generate_verbs.py.
-
-Owns the way from a method's arguments to a request. Must never do IO itself.
-"""
+# Made from async_verbs/containers.py by tests/client/generate_verbs.py: change that one.
+"""The plain client's verbs about containers: from create to remove."""
 
 from __future__ import annotations
 
 from wherry.result import Collector
-from wherry.spec import absolute, absolute_path
-from wherry_protocol import containers, images, system
+from wherry.spec import absolute
+from wherry.verbs.base import VerbsBase
+from wherry_protocol.lazy import Lazy
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from wherry.event_stream import EventStream
     from wherry.result import Result
-    from wherry_protocol.call import Call, R, Stream
+    from wherry_protocol import containers
     from wherry_protocol.containers import (
         ContainerDetails,
         ContainerSummary,
@@ -27,37 +24,13 @@ if TYPE_CHECKING:
         RunSpec,
         Started,
     )
-    from wherry_protocol.images import ImageSummary
-    from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
+    from wherry_protocol.system import Progress
+else:
+    containers = Lazy("wherry_protocol.containers")
 
 
-class Verbs:
-    """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
-
-    Every method raises wherry.errors.WherryError's subclasses: ConnectionFailed when the supervisor
-    cannot be reached, NotFound when no container answers to a reference, Conflict when a container's
-    state or a name does not allow the request, BadRequest when an argument cannot be.
-    """
-
-    def call(self, call: Call[R]) -> R:
-        """Send any request and return its answer."""
-        raise NotImplementedError
-
-    def stream(self, call: Stream[R]) -> EventStream[Any, R]:
-        """Send any streaming request; its events come from the result."""
-        raise NotImplementedError
-
-    def ping(self) -> Pong:
-        """Ask whether the supervisor answers."""
-        return self.call(system.Ping())
-
-    def version(self) -> VersionInfo:
-        """Return the supervisor's versions."""
-        return self.call(system.Version())
-
-    def info(self) -> SystemInfo:
-        """Return the supervisor's directories, host facts and counts."""
-        return self.call(system.Info())
+class ContainerVerbs(VerbsBase):
+    """One method per verb about containers."""
 
     def create(self, spec: RunSpec) -> Created:
         """Make a container without starting it. Raises Conflict if the name is taken, ImageError."""
@@ -203,38 +176,3 @@ class Verbs:
     def close_stdin(self, ref: str) -> None:
         """Give the container end of file on its standard input pipe."""
         self.call(containers.CloseStdin(ref=ref))
-
-    def images(self) -> tuple[ImageSummary, ...]:
-        """Return the images in the store, newest first."""
-        return self.call(images.Images())
-
-    def remove_image(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
-        """Remove a name, and with the last name the image; return what was done, a line each.
-
-        Raises Conflict if a container uses it, unless `force` (then only the name goes).
-        """
-        return self.call(images.RemoveImage(ref=ref, force=force))
-
-    def import_image(
-        self,
-        path: str | os.PathLike[str],
-        name: str | None = None,
-        *,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> ImageSummary:
-        """Put an archive into the store, under `name` (None: the file's, without its suffixes).
-
-        Raises ImageError for a broken or refused archive, NoSpace.
-        """
-        with self.import_stream(path, name) as stream:
-            return stream.drain(on_progress or _ignore)
-
-    def import_stream(
-        self, path: str | os.PathLike[str], name: str | None = None
-    ) -> EventStream[Progress, ImageSummary]:
-        """Put an archive into the store and iterate over its progress; `answer` is the image."""
-        return self.stream(images.ImportImage(path=absolute_path(path), name=name))
-
-
-def _ignore(_event: object) -> None:
-    """Nobody wants to know."""

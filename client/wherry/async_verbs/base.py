@@ -1,0 +1,34 @@
+"""What every verb of the async client stands on.
+
+Must never do IO itself: AsyncClient does.
+"""
+
+from __future__ import annotations
+
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from wherry.async_event_stream import AsyncEventStream
+    from wherry_protocol.call import Call, R, Stream
+
+
+class AsyncVerbsBase:
+    """Sends requests."""
+
+    async def call(self, call: Call[R]) -> R:
+        """Send any request and return its answer."""
+        raise NotImplementedError
+
+    def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> AsyncEventStream[Any, R]:
+        """Send any streaming request; its events come from the result.
+
+        Copies of `fds` ride along; they stay the caller's, and open until the stream is entered.
+        """
+        raise NotImplementedError
+
+
+def ignore(_event: object) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,24 @@
+# Made from async_verbs/__init__.py by tests/client/generate_verbs.py: change that one.
+"""Every verb of the plain client: made from wherry.verbs, a module a noun.
+
+Owns the way from a method's arguments to a request. Must never do IO itself.
+"""
+
+from __future__ import annotations
+
+from wherry.verbs.containers import ContainerVerbs
+from wherry.verbs.images import ImageVerbs
+from wherry.verbs.system import SystemVerbs
+
+
+class Verbs(
+    ContainerVerbs,
+    ImageVerbs,
+    SystemVerbs,
+):
+    """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
+
+    Every method raises wherry.errors.WherryError's subclasses: ConnectionFailed when the supervisor
+    cannot be reached, NotFound when no container answers to a reference, Conflict when a container's
+    state or a name does not allow the request, BadRequest when an argument cannot be.
+    """

@@ -1,0 +1,32 @@
+"""What every verb may use, and the form of the tables that say which function is which verb."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wherryd.containers.manager import Manager
+    from wherryd.control.facts import Facts
+    from wherryd.images.store import ImageStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One supervisor, as its verbs see it."""
+
+    manager: Manager
+    facts: Facts
+
+    @property
+    def images(self) -> ImageStore:
+        """The image store."""
+        return self.manager.services.images
+
+
+Answers = dict[type[Any], Callable[[Context, Any], Awaitable[Any]]]
+"""By class of request: (context, request) → the answer's value."""
+
+Streams = dict[type[Any], Callable[[Context, Any, Any], Awaitable[Any]]]
+"""By class of request: (context, request, emitter) → the answer's value; events go through the emitter."""

@@ -1,0 +1,43 @@
+"""What each operation means: one function per request, a module a noun. No sockets, no syscalls, no state.
+
+A function takes the context and the request, and returns the answer's value; a stream's function also takes
+the emitter for its events, which has the descriptors that rode along.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wherry_protocol.errors import InternalError
+from wherryd.control.verbs import containers, images, system
+
+if TYPE_CHECKING:
+    from wherry_protocol.call import Call, Stream
+    from wherryd.control.context import Answers, Context, Streams
+    from wherryd.control.session import Emitter
+
+_NOUNS = (containers, images, system)
+_ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
+_STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
+
+
+class Verbs:
+    """Every operation, bound to one supervisor."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def answer(self, call: Call[Any]) -> Any:
+        """Perform a request. Raises WherryError."""
+        return await _find(_ANSWERS, call)(self._context, call)
+
+    async def stream(self, call: Stream[Any], emitter: Emitter) -> Any:
+        """Perform a stream's request. Raises WherryError."""
+        return await _find(_STREAMS, call)(self._context, call, emitter)
+
+
+def _find(table: dict[type[Any], Any], call: Call[Any]) -> Any:
+    verb = table.get(type(call))
+    if verb is None:
+        raise InternalError(f"{call.op}: this supervisor has no such verb")
+    return verb
