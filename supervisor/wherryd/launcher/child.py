@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.plan import Plan
     from wherryd.launcher.user import User
 
@@ -78,7 +79,22 @@ def prepare(
     return program
 
 
-def _session(program: Program, plan: Plan, stdio: tuple[int, int, int], status: int) -> None:
+def prepare_join(
+    plan: ExecPlan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int
+) -> Program:
+    """Return the calls of a process that joins a container, whose namespaces the worker has taken on."""
+    program = Program()
+    _session(program, plan, stdio, status)
+    program.step = "cwd"
+    # After every descriptor of ours is closed: a path through /proc/self/fd could lead out (CVE-2024-21626).
+    program.chdir(plan.cwd)
+    _limits(program, plan)
+    _identity(program, plan, who, highest_cap)
+    _command(program, plan, who)
+    return program
+
+
+def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int], status: int) -> None:
     program.step = "detach"
     program.dup(status, _STATUS_FD, cloexec=True)
     for target, source in enumerate(stdio):
@@ -113,13 +129,13 @@ def _mounts(program: Program, plan: Plan, masked: Deferred) -> None:
     program.chdir(plan.cwd)
 
 
-def _limits(program: Program, plan: Plan) -> None:
+def _limits(program: Program, plan: Plan | ExecPlan) -> None:
     program.step = "limits"
     for rlimit in plan.rlimits:
         program.set_rlimit(rlimit.name, rlimit.soft, rlimit.hard)
 
 
-def _identity(program: Program, plan: Plan, who: User, highest_cap: int) -> None:
+def _identity(program: Program, plan: Plan | ExecPlan, who: User, highest_cap: int) -> None:
     program.step = "user"
     program.limit_bounding(plan.capabilities, highest_cap)
     program.set_ids(who.uid, who.gid, who.groups)
@@ -128,7 +144,7 @@ def _identity(program: Program, plan: Plan, who: User, highest_cap: int) -> None
         program.set_no_new_privs()
 
 
-def _command(program: Program, plan: Plan, who: User) -> None:
+def _command(program: Program, plan: Plan | ExecPlan, who: User) -> None:
     program.step = "exec"
     env = dict(plan.env)
     if who.home is not None:

@@ -91,7 +91,11 @@ class Crew:
                 self._give(hand, order)
                 return
         if not self._hands:
-            self.hire()
+            try:
+                self.hire()
+            except OSError:
+                order.close()
+                raise
         self._orders.append(order)
 
     def drop(self, entry: Entry) -> bool:

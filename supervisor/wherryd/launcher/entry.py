@@ -1,4 +1,7 @@
-"""One container as the launcher holds it: process, descriptors, exit. Must never wait for the process."""
+"""One container as the launcher holds it: process, descriptors, exit. Must never wait for the process.
+
+exec_entry.py has the other kind of process.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import fcntl
 import os
 import struct
 
-from wherryd.kernel.cgroups import populated
+from wherryd.kernel.cgroups import cgroup_kill, populated
 from wherryd.launcher import wire
 
 TYPE_CHECKING = False
@@ -18,11 +21,18 @@ if TYPE_CHECKING:
 _F_SETPIPE_SZ = 1031
 _PIPE_SIZE = 1 << 20  # what a burst may write before it waits for the log; the system's own limit
 _STATUS_SIZE = 16384
-_ANCILLARY = _socket.CMSG_SPACE(2 * 4)
+_UCRED = struct.Struct("3i")
+_SCM_CREDENTIALS = 2
+_ANCILLARY = _socket.CMSG_SPACE(2 * 4) + _socket.CMSG_SPACE(_UCRED.size)
 
 
 class Entry:
-    """A container from the request until its release. `failure` is why its command never executed."""
+    """A container from the request until its release. `failure` is why its command never executed.
+
+    `sender` is who told last, of what carries credentials; a `doomed` process is killed once it is known.
+    """
+
+    note: bytes | None = None
 
     def __init__(self, name: str, cgroup: str) -> None:
         self.id = name
@@ -34,6 +44,12 @@ class Entry:
         self.executing = False
         self.failure: tuple[Any, ...] | None = None
         self.exit: tuple[int | None, int | None] | None = None
+        self.sender = 0
+        self.doomed = False
+
+    def watch(self, status: _socket.socket) -> None:
+        """Take the status socket, on which worker and child tell."""
+        self.status = status
 
     @property
     def over(self) -> bool:
@@ -59,8 +75,16 @@ class Entry:
                 return
             if not data:
                 return
-            fds = [fd for _, _, rights in ancillary for fd in struct.unpack(f"{len(rights) // 4}i", rights)]
-            self._told(data, fds)
+            self._told(data, self._descriptors(ancillary))
+
+    def _descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+        fds: list[int] = []
+        for _, kind, payload in ancillary:
+            if kind == _SCM_CREDENTIALS:
+                self.sender = _UCRED.unpack(payload)[0]
+            else:
+                fds += struct.unpack(f"{len(payload) // 4}i", payload)
+        return fds
 
     def _told(self, data: bytes, fds: list[int]) -> None:
         if data == wire.MARK:
@@ -78,6 +102,13 @@ class Entry:
         if self.status is not None:
             self.status.close()
             self.status = None
+
+    def call_off(self) -> None:
+        """Kill what its worker may have forked: whatever it is, it is in the cgroup.
+
+        The kernel kills what is cloned into a cgroup that was killed before: the next start gets a new one.
+        """
+        cgroup_kill(self.cgroup)
 
     def close_stdin(self) -> None:
         """Drop our duplicate of the write end, if there is one still."""

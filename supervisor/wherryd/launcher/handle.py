@@ -15,15 +15,17 @@ import trio
 
 from wherryd import journal
 from wherryd.launcher import wire
+from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.link import Link, open_link
 from wherryd.launcher.orphan import wait_orphan
 from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed, descriptors
 from wherryd.launcher.start import LauncherUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
+    from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.plan import Plan
 
 __all__ = ["Adopted", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher"]
@@ -99,14 +101,29 @@ class Launcher:
 
         A cancelled spawn leaves nothing behind. Raises SpawnFailed, LauncherUnavailable.
         """
-        await self._settled(plan.id)
+        return await self._start(plan.id, _request(plan), () if netns is None else (netns,))
+
+    async def join(
+        self, plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None = None
+    ) -> Spawned:
+        """Start a process beside the first one of a container, whose pidfd is `container`.
+
+        As `spawn`. The descriptors stay the caller's; `note` comes back with what a later supervisor adopts.
+        """
+        lifelines = () if lifeline is None else (lifeline,)
+        packed = wire.pack(JOIN, *plan.to_wire())
+        request = wire.pack("exec", plan.id, note, bool(lifelines), packed)
+        return await self._start(plan.id, request, (container, *lifelines, *streams))
+
+    async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
+        await self._settled(name)
         link = self._link or await self._connected()
-        pending = self._pending[plan.id] = _Pending()
+        pending = self._pending[name] = _Pending()
         try:
-            link.send(_request(plan), () if netns is None else (netns,))
+            link.send(request, fds)
             await pending.answered.wait()
         except BaseException:
-            self._abandon(plan.id, pending)
+            self._abandon(name, pending)
             with trio.CancelScope(shield=True), trio.move_on_after(_ABANDON_GRACE):
                 await pending.answered.wait()
             raise
@@ -201,9 +218,9 @@ class Launcher:
             held.end(Exit(code=code, signal=signal))
 
     def _on_held(self, name: str, pid: int, kinds: tuple[str, ...], *state: Any, fds: list[int]) -> None:
-        code, signal, in_flight = state
+        code, signal, in_flight, note = state
         ended = None if code is None and signal is None else Exit(code=code, signal=signal)
-        adopted = Adopted(id=name, pid=pid, exit=ended, **descriptors(kinds, fds))
+        adopted = Adopted(id=name, pid=pid, exit=ended, note=note, **descriptors(kinds, fds))
         if in_flight:
             # Its start was a dead supervisor's, who never counted it as started.
             adopted.close()

@@ -11,18 +11,20 @@ import os
 import select
 import sys
 
-from wherryd.kernel.cgroups import cgroup_kill
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.pidfd import pidfd_send_signal
 from wherryd.launcher import wire
 from wherryd.launcher.crew import Crew, Order
 from wherryd.launcher.entry import Entry, make_stdio
+from wherryd.launcher.exec_entry import ExecEntry
 from wherryd.launcher.peer import Peer, accept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+_SIGKILL = 9
 
 
 class Loop:
@@ -40,6 +42,7 @@ class Loop:
         self._crew = Crew(self._watch, self._unwatch, nofile)
         self._requests: dict[str, Callable[..., None]] = {
             "spawn": self._spawn,
+            "exec": self._exec,
             "release": self._release,
             "close_stdin": self._close_stdin,
             "kill": self._kill,
@@ -118,12 +121,20 @@ class Loop:
     def _spawn(
         self, name: str, cgroup: str, stdin: bool, terminal: bool, plan: bytes, *, fds: list[int]
     ) -> None:
+        entry = Entry(name, cgroup)
+        self._begin(entry, lambda: self._order(entry, stdin, terminal, plan, fds))
+
+    def _exec(self, name: str, note: bytes, lifeline: bool, plan: bytes, *, fds: list[int]) -> None:
+        entry = ExecEntry(name, note)
+        self._begin(entry, lambda: self._join_order(entry, lifeline, plan, fds))
+
+    def _begin(self, entry: Entry, order: Callable[[], Order]) -> None:
+        name = entry.id
         if name in self._entries:
             self._say("failed", name, "clone", "spawn", name, errno.EEXIST, "the launcher still holds it")
             return
-        entry = Entry(name, cgroup)
         try:
-            self._crew.take(self._order(entry, stdin, terminal, plan, fds))
+            self._crew.take(order())
         except OSError as error:
             entry.close()
             failure = from_oserror(error, "spawn")
@@ -133,12 +144,22 @@ class Loop:
 
     def _order(self, entry: Entry, stdin: bool, terminal: bool, plan: bytes, fds: list[int]) -> Order:
         theirs = make_stdio(entry, stdin=stdin, terminal=terminal)
+        return Order(entry, plan, [self._open_status(entry), *theirs, *map(os.dup, fds)])
+
+    def _join_order(self, entry: Entry, lifeline: bool, plan: bytes, fds: list[int]) -> Order:
+        container, *streams = fds
+        if lifeline:
+            entry.fds["lifeline"] = os.dup(streams.pop(0))
+        return Order(entry, plan, [self._open_status(entry), os.dup(container), *map(os.dup, streams)])
+
+    def _open_status(self, entry: Entry) -> int:
+        """Give the entry our end of its status socket and return the other."""
         ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
         self._watch(ours.fileno(), lambda _events: self._on_status(entry, ours), 0)
-        entry.status = ours
-        return Order(entry, plan, [status.detach(), *theirs, *map(os.dup, fds)])
+        entry.watch(ours)
+        return status.detach()
 
     def _release(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         entry = self._entries.get(name)
@@ -164,16 +185,14 @@ class Loop:
         if target is not None:
             pidfd_send_signal(target, signal)
         else:
-            # Whether the worker has forked already or not: the cgroup has what it forked. The kernel kills
-            # what is cloned into a cgroup that was killed before, so the next start gets a new one.
             self._crew.kill(entry)
-            cgroup_kill(entry.cgroup)
+            entry.call_off()
 
     def _list(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         for entry in self._entries.values():
             code, signal = entry.exit or (None, None)
-            held = tuple(entry.fds.values())
-            self._say("held", entry.id, entry.pid, entry.kinds, code, signal, entry.pending, fds=held)
+            state = (code, signal, entry.pending, entry.note)
+            self._say("held", entry.id, entry.pid, entry.kinds, *state, fds=tuple(entry.fds.values()))
         self._say("listed")
 
     # Containers
@@ -185,6 +204,8 @@ class Loop:
         if entry.pid:
             self._by_pid[entry.pid] = entry
             self._end(entry, self._early.pop(entry.pid, None))
+            if entry.doomed and entry.exit is None:
+                os.kill(entry.pid, _SIGKILL)  # it is our child, and not reaped yet
         if entry.executing and entry.pid and entry.failure is None:
             entry.pending = False
             self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))

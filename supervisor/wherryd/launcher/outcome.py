@@ -31,7 +31,8 @@ class Spawned:
     """A container whose command executes, and our descriptors of it: the holder closes them.
 
     With a terminal, `tty` is its master, and `stdout` and `staging` are the ends of the pipe between it and
-    the log; else there is `stderr`, and `stdin` if the plan asked for it.
+    the log; else there is `stderr`, and `stdin` if the plan asked for it. An exec has none of these pipes,
+    but may have a `lifeline`, whose end of file says that its client is gone.
     """
 
     id: str
@@ -42,19 +43,21 @@ class Spawned:
     stderr: int | None = None
     tty: int | None = None
     staging: int | None = None
+    lifeline: int | None = None
 
     def close(self) -> None:
         """Close every descriptor."""
-        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty, self.staging):
+        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty, self.staging, self.lifeline):
             if fd is not None:
                 os.close(fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted(Spawned):
-    """A container that a living launcher held when the supervisor came; `exit` None: it runs."""
+    """What a living launcher held when the supervisor came; `exit` None: it runs. A `note` is an exec's."""
 
     exit: Exit | None = None
+    note: bytes | None = None
 
 
 def descriptors(kinds: Iterable[str], fds: Iterable[int]) -> dict[str, int]:

@@ -49,6 +49,11 @@ class Frozen:
         inside = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields)
         return f"{type(self).__name__}({inside})"
 
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        return cls._fields
+
     def to_wire(self) -> list[Any]:
         """Return the fields in order; msgpack asks the values among them in turn."""
         return [self.__dict__[name] for name in self._fields]

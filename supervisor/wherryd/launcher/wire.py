@@ -4,6 +4,7 @@ Owns framing and descriptor passing. Must never block: a full socket is Blocking
 
 To the launcher:
     spawn id cgroup stdin terminal plan    (with a network namespace, if the plan says so)
+    exec id note lifeline plan             (with the container's pidfd, a lifeline if so said, its streams)
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
     kill id signal      also while it is being set up
@@ -13,7 +14,7 @@ From the launcher:
     spawned id pid kinds                    with one descriptor per kind
     failed id step op path errno hint       nothing of it is left
     exited id code signal                   one of the two is nil
-    held id pid kinds code signal pending   an answer to list, with the descriptors
+    held id pid kinds code signal pending note   an answer to list, with the descriptors; no note: a container
     listed                                  the end of that
 """
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 1
+VERSION = 2
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 MARK = b"\xc1"
@@ -91,6 +92,15 @@ def send(sock: Socket, data: bytes, fds: Sequence[int] = ()) -> None:
 def _sendmsg(sock: Socket, data: bytes, fds: Sequence[int]) -> None:
     rights = struct.pack(f"{len(fds)}i", *fds)
     sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else [])
+
+
+def send_on(fd: int, data: bytes, fds: Sequence[int] = ()) -> None:
+    """As `send`, on the descriptor of a socket, which stays open."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+    try:
+        send(sock, data, fds)
+    finally:
+        sock.detach()
 
 
 def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:

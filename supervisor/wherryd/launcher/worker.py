@@ -5,6 +5,7 @@ namespaces of a container on, makes the root, forks (the child is the launcher's
 host's. It alone waits for the container's files: when they hang, so does it, and nothing else.
 
     launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
+                         (join.py has the other kind of order: to enter a container that runs)
     worker → launcher    one byte, when it is free again
     worker → status      "forked" pid, with pidfd and terminal
     child  → status      MARK when it is about to execute; then end of file, or why it failed
@@ -42,6 +43,8 @@ from wherryd.kernel.syscalls import (
     unshare,
 )
 from wherryd.launcher import child, root, user, wire
+from wherryd.launcher.exec_plan import JOIN
+from wherryd.launcher.join import Join
 from wherryd.launcher.plan import Plan
 
 TYPE_CHECKING = False
@@ -85,9 +88,7 @@ class Worker:
             self._build(*request)
 
     def _build(self, fields: tuple[Any, ...], fds: list[int]) -> None:
-        job = Job(Plan.from_wire(fields), fds, self._oom)
-        if "network" in job.plan.namespaces:
-            job.network, self._network = self._network, None
+        job = self._job(fields, fds)
         try:
             job.build(self._last_cap)
         except OSError as error:
@@ -95,9 +96,17 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - a defect of ours is one container's, not the worker's
             job.report(KernelError("internal", None, 0, f"{type(error).__name__}: {error}"))
         finally:
-            setns(self._host, _HOST)
+            setns(self._host, job.entered)
             os.umask(0)
             close_range(_NETWORK_FD + (self._network is not None), _MAX_FD, 0)
+
+    def _job(self, fields: tuple[Any, ...], fds: list[int]) -> Job | Join:
+        if fields[0] == JOIN:
+            return Join(fields[1:], fds, self._oom)
+        job = Job(Plan.from_wire(fields), fds, self._oom)
+        if "network" in job.plan.namespaces:
+            job.network, self._network = self._network, None
+        return job
 
 
 class OomScore:
@@ -120,7 +129,9 @@ class OomScore:
 
 
 class Job:
-    """One container on its way. `step` names where it is."""
+    """One container on its way. `step` names where it is, `entered` which namespaces to come back from."""
+
+    entered = _HOST
 
     def __init__(self, plan: Plan, fds: list[int], oom: OomScore) -> None:
         self.plan = plan
@@ -218,11 +229,7 @@ class Job:
         self._say(wire.pack(self.step, failure.op, failure.path, failure.errno, failure.hint))
 
     def _say(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self._status)
-        try:
-            wire.send(sock, data, fds)
-        finally:
-            sock.detach()
+        wire.send_on(self._status, data, fds)
 
 
 def _place(fd: int, target: int) -> int:

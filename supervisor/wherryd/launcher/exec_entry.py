@@ -1,0 +1,46 @@
+"""A process beside a container's first one, as the launcher holds it: entered by exec.
+
+Its cgroup is the container's: unlike a container it cannot be found, nor killed, by that.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+
+from wherryd.launcher.entry import Entry
+
+SO_PASSCRED = 16
+
+
+class ExecEntry(Entry):
+    """An exec from the request until its release. `note` is the supervisor's, to know it again."""
+
+    def __init__(self, name: str, note: bytes) -> None:
+        super().__init__(name, "")
+        self.note = note
+
+    @property
+    def over(self) -> bool:
+        """Whether a start that came to nothing has left nothing."""
+        if not self.pending or self.status is not None:
+            return False
+        # No pid after everybody let go of the status socket: there never was a process, or it is gone.
+        return self.exit is not None if self.pid else True
+
+    def watch(self, status: _socket.socket) -> None:
+        """Take the status socket; what arrives on it names its sender."""
+        status.setsockopt(_socket.SOL_SOCKET, SO_PASSCRED, 1)
+        self.status = status
+
+    def close_status(self) -> None:
+        """Close the status socket. A process whose worker died too soon to tell of it is taken in, to die."""
+        super().close_status()
+        if self.executing and not self.pid and self.failure is None:
+            self.pid = self.sender
+            self.failure = ("set-up", "exec", None, errno.EINTR, "its worker was killed while it was set up")
+            self.doomed = True
+
+    def call_off(self) -> None:
+        """Have the process killed as soon as it is known which it is."""
+        self.doomed = True

@@ -1,0 +1,139 @@
+"""Entering a running container, in a worker: takes its namespaces on, and forks the process beside the first.
+
+    launcher → worker    JOIN and a plan, with: the status socket, the container's pidfd, standard streams
+
+The container runs meanwhile and may be hostile. It sees nothing of us: the worker is in none of its pid
+namespaces, and its child is not dumpable before it executes, so that nobody can trace it or open its
+descriptors, of which all but 0, 1 and 2 are closed by its first calls.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from wherryd.kernel.errors import KernelError, from_oserror
+from wherryd.kernel.namespaces import FLAGS
+from wherryd.kernel.pty import open_pty, set_size
+from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_VFORK, clone3, setns
+from wherryd.launcher import child, user, wire
+from wherryd.launcher.exec_plan import ExecPlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from wherryd.kernel.program import Program
+    from wherryd.launcher.worker import OomScore
+
+_NULL = os.makedev(1, 3)
+
+
+class Join:
+    """One process on its way into a container. `step` names where it is, `entered` what to come back from."""
+
+    entered = sum(FLAGS.values())
+
+    def __init__(self, fields: tuple[Any, ...], fds: list[int], oom: OomScore) -> None:
+        self.plan = ExecPlan.from_wire(fields)
+        self.step = "plan"
+        self._oom = oom
+        self._status, self._container, *self._streams = fds
+
+    def build(self, highest_cap: int) -> None:
+        """Take the steps of the plan up to the fork, and fork."""
+        self.step = "cgroup"
+        cgroup = _open_cgroup(self.plan.cgroup)
+        self.step = "join"
+        # Roots us and our directory in the container, too.
+        setns(self._container, self.entered)
+        self.step = "stdio"
+        terminal = self._open_terminal() if self.plan.terminal else None
+        stdio = self._stdio(terminal)
+        self.step = "user"
+        who = user.resolve(self.plan.user)
+        _own(who, stdio, terminal=terminal is not None)
+        self.step = "clone"
+        program = child.prepare_join(self.plan, who, stdio, self._status, highest_cap)
+        self._fork(program, cgroup, terminal)
+
+    def _open_terminal(self) -> tuple[int, int]:
+        master, slave = open_pty("/dev/pts/ptmx")
+        if self.plan.console_size:
+            set_size(slave, *self.plan.console_size)
+        return master, slave
+
+    def _stdio(self, terminal: tuple[int, int] | None) -> tuple[int, int, int]:
+        if terminal is not None:
+            return terminal[1], terminal[1], terminal[1]
+        out, err, *stdin = self._streams
+        return stdin[0] if stdin else _null(), out, err
+
+    def _fork(self, program: Program, cgroup: int, terminal: tuple[int, int] | None) -> None:
+        os.umask(self.plan.umask)
+        self._oom.raise_to(self.plan.oom_score_adj)
+        try:
+            # As in worker.py: the launcher is the parent, and we sleep until the command executes.
+            pid, pidfd = clone3(CLONE_PARENT | CLONE_VFORK | CLONE_INTO_CGROUP, 0, cgroup)
+            if pid == 0:
+                child.run(program, self.plan.args[0])
+        finally:
+            self._oom.restore(self.plan.oom_score_adj)
+        self._say(wire.pack("forked", pid), (pidfd, *terminal[:1]) if terminal else (pidfd,))
+        os.close(self._status)  # the hang-up that the launcher waits for
+
+    def report(self, failure: KernelError) -> None:
+        """Tell the launcher why there is no process."""
+        self._say(wire.pack(self.step, failure.op, failure.path, failure.errno, failure.hint))
+
+    def _say(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        wire.send_on(self._status, data, fds)
+
+
+def _open_cgroup(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open cgroup", path) from error
+
+
+def _null() -> int:
+    """Return the container's own /dev/null: root inside could change the mode of the host's."""
+    try:
+        # O_NONBLOCK: something else may stand there by now.
+        fd = os.open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open", "/dev/null") from error
+    status = os.fstat(fd)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
+        raise KernelError("open", "/dev/null", errno.ENODEV, "the container has put something else there")
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _own(who: user.User, stdio: tuple[int, int, int], *, terminal: bool) -> None:
+    """Give the command's user its terminal or pipes, so that it can open /dev/stdout, as under docker.
+
+    Pipes only, and no named ones: of all else that a client hands over, the owner is the host's business.
+    """
+    if terminal:
+        os.fchown(stdio[0], who.uid, -1)
+        return
+    if who.uid == 0 and who.gid == 0:
+        return
+    for fd in stdio:
+        if _is_pipe(fd):
+            os.fchown(fd, who.uid, who.gid)
+
+
+def _is_pipe(fd: int) -> bool:
+    status = os.fstat(fd)
+    if not stat.S_ISFIFO(status.st_mode):
+        return False
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        return os.fstat(read).st_dev == status.st_dev
+    finally:
+        os.close(read)
+        os.close(write)
