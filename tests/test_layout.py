@@ -22,6 +22,7 @@ LAUNCHER_PROCESS = (
     "peer",
     "plan",
     "root",
+    "source",
     "user",
     "wire",
     "worker",

@@ -16,12 +16,27 @@ DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between the stop signal and SIGKILL, as docker."""
 
 
+Propagation = Literal["rprivate", "private", "rslave", "slave"]
+"""What of later mounts passes: nothing, or (slave) those that the host makes below the source."""
+
+
 class Volume(Value):
-    """A host file or directory in the container. Both paths are absolute; read-only is recursive."""
+    """A host file or directory, or a volume, in the container at the absolute path `target`.
+
+    `source` is an absolute path of the host; or the name of a volume, which is made if it is missing; or "":
+    a new volume that goes when `rm --volumes` or `auto_remove` takes the container away.
+    Read-only is recursive. Of a path, `recursive` takes the mounts below it along, and `propagation` says
+    whether later ones arrive. An empty volume is filled from the image's directory at `target`, unless `copy`
+    is False; `labels` are for a volume that is made.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    recursive: bool = True
+    propagation: Propagation = "rprivate"
+    copy: bool = True
+    labels: Mapping[str, str] = NOTHING
 
 
 class Tmpfs(Value):
@@ -49,6 +64,7 @@ class RunSpec(Value):
     count from `base_dir` (the client fills in its own working directory).
     `entrypoint` None takes the image's; () clears it. `command` () takes the image's.
     `user` is "", "name", "uid", "name:group" or "uid:gid", resolved in the container's own files.
+    `volumes_from` are containers ("NAME", "NAME:ro") whose host paths and volumes are mounted here too.
     `stdin` keeps a pipe open for the container (-i); `tty` gives it a terminal of `tty_size`
     (rows, columns). `stop_timeout` is in seconds; `stop_signal` None takes the image's, else SIGTERM.
 
@@ -64,6 +80,7 @@ class RunSpec(Value):
     base_dir: str | None = None
     env: Mapping[str, str] = NOTHING
     volumes: tuple[Volume, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     workdir: str | None = None
     user: str = ""
@@ -129,6 +146,18 @@ class ContainerSummary(Value):
     log_trouble: str | None = None
 
 
+class MountPoint(Value):
+    """A host path (type "bind") or volume that is mounted in a container. `name` is the volume's."""
+
+    type: Literal["bind", "volume"]
+    source: str
+    target: str
+    name: str | None = None
+    read_only: bool = False
+    recursive: bool = True
+    propagation: Propagation = "rprivate"
+
+
 class ContainerDetails(Value):
     """Everything the supervisor knows of a container; the command line prints it in docker's form.
 
@@ -151,6 +180,7 @@ class ContainerDetails(Value):
     directory: str
     cgroup_path: str
     restart_count: int = 0
+    mounts: tuple[MountPoint, ...] = ()
 
 
 class Create(Call[Created]):
@@ -282,11 +312,15 @@ class Wait(Call[ExitStatus]):
 
 
 class Remove(Call[None]):
-    """Remove an ended container, with `force` a running one too (SIGKILL)."""
+    """Remove an ended container, with `force` a running one too (SIGKILL).
+
+    `volumes`: with it go the volumes that were made for it without a name, if no other container has them.
+    """
 
     op = "rm"
     ref: str
     force: bool = False
+    volumes: bool = False
 
 
 class Rename(Call[None]):

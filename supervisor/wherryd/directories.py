@@ -38,6 +38,7 @@ def make_directories(settings: Settings) -> None:
         settings.run_dir,
         settings.containers_dir,
         settings.images_dir,
+        settings.volumes_dir,
         settings.trash_dir,
         settings.spare_dir,
         settings.mountpoint,

@@ -72,6 +72,16 @@ class Settings:
         return self.state_dir / "state.db"
 
     @property
+    def volumes_dir(self) -> Path:
+        """One directory a volume, named as it is."""
+        return self.state_dir / "volumes"
+
+    @property
+    def own_paths(self) -> tuple[str, str]:
+        """What no container may reach: whoever can write there is root on the host."""
+        return str(self.state_dir), str(self.run_dir)
+
+    @property
     def mountpoint(self) -> Path:
         """An empty directory: each container mounts its root here, in its own mount namespace."""
         return self.run_dir / "root"

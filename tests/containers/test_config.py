@@ -9,7 +9,8 @@ import pytest
 
 from wherry_protocol.containers import RunSpec, Tmpfs, Ulimit, Volume
 from wherry_protocol.errors import BadRequest
-from wherryd.containers.config import Config, check_sources, check_spec, resolve, signal_number
+from wherryd.containers.config import Config, check_spec, resolve, signal_number
+from wherryd.containers.mountpoints import bind, check_sources
 from wherryd.images.reference import ImageConfig, RootImage
 
 if TYPE_CHECKING:
@@ -66,7 +67,13 @@ def spec(**fields: Any) -> RunSpec:
         ({"volumes": (Volume(source="/etc", target="//proc/x"),)}, "/proc"),
         ({"volumes": (Volume(source="/etc", target="/./sys/"),)}, "/sys"),
         ({"volumes": (Volume(source="/etc", target="/dev/shm"),)}, "/dev"),
-        ({"volumes": (Volume(source="name", target="/a"),)}, "named volumes"),
+        ({"volumes": (Volume(source="./name", target="/a"),)}, "neither an absolute path nor"),
+        ({"volumes": (Volume(source="a/b", target="/a"),)}, "neither an absolute path nor"),
+        ({"volumes": (Volume(source="/etc", target="/a", copy=False),)}, "never filled"),
+        ({"volumes": (Volume(source="name", target="/a", recursive=False),)}, "host paths only"),
+        ({"volumes": (Volume(source="name", target="/a", propagation="rslave"),)}, "host paths only"),
+        ({"volumes_from": ("web:rx",)}, "volumes from"),
+        ({"volumes_from": (":ro",)}, "volumes from"),
         ({"volumes": (Volume(source="/etc", target="/a"), Volume(source="/var", target="/a/"))}, "twice"),
         ({"tmpfs": (Tmpfs(target="/dev"),)}, "/dev"),
         ({"tmpfs": (Tmpfs(target="/t", size=0),)}, "size"),
@@ -145,5 +152,6 @@ def test_config_survives_the_database() -> None:
         spec(volumes=(Volume(source="/etc", target="/a"),), ulimits=(Ulimit(name="core", soft=0, hard=0),)),
         IMAGE,
         "a" * 64,
+        (bind(Volume(source="/etc", target="/a", read_only=True)),),
     )
     assert Config.from_json(made.to_json()) == made

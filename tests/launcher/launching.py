@@ -12,6 +12,7 @@ import trio
 
 from wherry_protocol.containers import RunSpec
 from wherryd.containers.config import resolve
+from wherryd.containers.mountpoints import bind
 from wherryd.containers.plan import build_plan
 from wherryd.images.reference import RootImage
 from wherryd.kernel import cgroups
@@ -50,6 +51,7 @@ class Ground:
             RunSpec(image="test", command=command, **spec),
             RootImage(reference="test", digest=None, layers=layers),
             name,
+            tuple(map(bind, spec.get("volumes", ()))),
         )
         self._prepare(name)
         return build_plan(
@@ -58,6 +60,7 @@ class Ground:
             directory=self.containers / name,
             cgroup=os.fspath(self.cgroup / name),
             mountpoint=self.mountpoint,
+            own_paths=(str(self.run_dir),),
         )
 
     def _prepare(self, name: str) -> None:

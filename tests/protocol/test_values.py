@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from importlib import import_module
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry_protocol import containers, images, system
+from wherry_protocol import containers
 from wherry_protocol.codec import MAX_REQUEST, FrameReader, pack
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec, Volume
 from wherry_protocol.errors import ErrorReply, WherryError, from_reply
-from wherry_protocol.operations import operations
+from wherry_protocol.operations import MODULES, operations
 from wherry_protocol.value import FieldError, Value
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.just("caf\udce9")
@@ -21,20 +23,22 @@ INTS = st.integers(-(2**63), 2**63 - 1)
 FLOATS = st.floats(allow_nan=False) | st.just(math.inf)
 VALUES = [
     kind
-    for module in (system, containers, images)
+    for module in [import_module(f"wherry_protocol.{name}") for name in MODULES]
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Value) and kind.__module__ == module.__name__
 ]
 HINTS: dict[str, Any] = {
     "str": TEXT, "int": INTS, "float": FLOATS, "bool": st.booleans(), "bytes": st.binary(max_size=8),
     "State": st.sampled_from(["created", "running", "paused", "restarting", "exited"]),
-    "Literal['none', 'host']": st.sampled_from(["none", "host"]),
+    "Propagation": st.sampled_from(["rprivate", "private", "rslave", "slave"]),
 }  # fmt: skip
 
 
-def strategy(hint: str) -> st.SearchStrategy[Any]:
+def strategy(hint: str) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - a line a form
     """What a field with this annotation may hold."""
     hint = hint.strip()
+    if hint.startswith("Literal["):
+        return st.sampled_from(ast.literal_eval(hint.removeprefix("Literal")))
     if hint.endswith("| None"):
         return st.none() | strategy(hint.removesuffix("| None"))
     if hint in HINTS:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,20 @@ def test_the_supervisors_own_files_are_no_source(wherryd: Daemon, busybox: Path,
         assert "wherry's own" in refused(wherryd, busybox, "true", because=BadRequest, volumes=(volume,))
 
 
+@pytest.mark.parametrize("below", ["", "containers", "state.db"])
+def test_the_supervisors_own_files_are_no_source_by_another_mount_either(
+    wherryd: Daemon, busybox: Path, ground: Path, below: str
+) -> None:
+    """The path says nothing then; what is there is known by its device and inode."""
+    (ground / "elsewhere").mkdir()
+    subprocess.run(["mount", "--bind", wherryd.state_dir, ground / "elsewhere"], check=True)
+    try:
+        volume = Volume(source=str(ground / "elsewhere" / below), target="/v")
+        assert "wherry's own" in refused(wherryd, busybox, "true", because=KernelFailure, volumes=(volume,))
+    finally:
+        subprocess.run(["umount", ground / "elsewhere"], check=True)
+
+
 def relative_to(path: Path) -> str:
     """Return a link text that leads out of any root, to where the path is on the host."""
     return "../" * 30 + str(path).lstrip("/")
@@ -168,6 +183,45 @@ def test_a_target_that_leads_into_the_sandbox_is_refused(
 # -- races -----
 
 
+@contextmanager
+def swapping(one: Path, two: Path) -> Iterator[None]:
+    """Swap two paths without a pause, beside the test."""
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            exchange(one, two)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        swapper.join()
+
+
+def test_a_source_that_is_swapped_after_the_look_at_it_is_not_mounted(
+    wherryd: Daemon, busybox: Path, ground: Path
+) -> None:
+    """Else who can write a part of a source's path gets the supervisor's own directory into a container."""
+    (ground / "source").mkdir()
+    (ground / "link").symlink_to(wherryd.state_dir)
+    volume = Volume(source=str(ground / "source"), target="/v")
+    spec = RunSpec(image=str(busybox), command=("ls", "/v"), volumes=(volume,), auto_remove=True)
+    outcomes = {"ran": 0, "refused early": 0, "refused late": 0}
+    with swapping(ground / "source", ground / "link"), wherryd.client() as client:
+        for _ in range(RACES):
+            try:
+                assert client.run(spec).stdout == b"", "the supervisor's own directory is in a container"
+                outcomes["ran"] += 1
+            except BadRequest:
+                outcomes["refused early"] += 1
+            except KernelFailure:
+                outcomes["refused late"] += 1
+    assert all(outcomes.values()), f"the race did not happen: {outcomes}"
+
+
 def exchange(one: Path, two: Path) -> None:
     """Swap two paths in one step: renameat2(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -182,30 +236,18 @@ def test_a_targets_parent_that_is_swapped_for_a_link_leads_nowhere(
     (shared / "parent/v").mkdir(parents=True)
     data.mkdir()
     (shared / "link").symlink_to(relative_to(canary.path))
-    done = threading.Event()
-
-    def swap() -> None:
-        while not done.is_set():
-            exchange(shared / "parent", shared / "link")
-
-    swapper = threading.Thread(target=swap)
     volumes = (
         Volume(source=str(shared), target="/shared"),
         Volume(source=str(data), target="/shared/parent/v"),
     )
     spec = RunSpec(image=str(busybox), command=("true",), volumes=volumes, auto_remove=True)
     outcomes = {"ran": 0, "refused": 0}
-    swapper.start()
-    try:
-        with wherryd.client() as client:
-            for _ in range(RACES):
-                try:
-                    client.run(spec)
-                    outcomes["ran"] += 1
-                except KernelFailure:
-                    outcomes["refused"] += 1
-    finally:
-        done.set()
-        swapper.join()
+    with swapping(shared / "parent", shared / "link"), wherryd.client() as client:
+        for _ in range(RACES):
+            try:
+                client.run(spec)
+                outcomes["ran"] += 1
+            except KernelFailure:
+                outcomes["refused"] += 1
     assert outcomes["ran"] > 0, outcomes
     assert outcomes["ran"] + outcomes["refused"] == RACES

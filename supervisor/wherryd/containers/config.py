@@ -11,11 +11,11 @@ import posixpath
 import re
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherry_protocol.containers import RunSpec, Tmpfs, Volume
+from wherry_protocol.containers import MountPoint, RunSpec
 from wherry_protocol.errors import BadRequest
+from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage
 
@@ -26,9 +26,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 HOSTNAME_MAX = 63
 """One DNS label; the kernel's own limit is 64 (uname(2))."""
-
-RESERVED = ("/proc", "/sys", "/dev")
-"""Nothing of the caller's is mounted on or in these: they are the sandbox."""
 
 ULIMITS = (
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
@@ -49,6 +46,7 @@ class Config:
     user: str
     hostname: str
     stop_signal: int
+    mounts: tuple[MountPoint, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes back."""
@@ -67,6 +65,7 @@ class Config:
             "user": self.user,
             "hostname": self.hostname,
             "stop_signal": self.stop_signal,
+            "mounts": [mount.to_wire() for mount in self.mounts],
         }
 
     @classmethod
@@ -88,24 +87,25 @@ class Config:
             user=data["user"],
             hostname=data["hostname"],
             stop_signal=data["stop_signal"],
+            mounts=tuple(MountPoint.from_wire(mount) for mount in data["mounts"]),
         )
 
 
 def check_spec(spec: RunSpec) -> None:
     """Refuse what can be refused without the image or the host. Raises BadRequest naming field and value."""
-    _no_nul(spec.image, "image")
+    no_nul(spec.image, "image")
     if not spec.image:
         raise BadRequest("image: the reference is empty")
     if spec.name is not None:
         check_name(spec.name)
     for text in (*spec.command, *(spec.entrypoint or ())):
-        _no_nul(text, "command")
+        no_nul(text, "command")
     _check_maps(spec)
     for limit in spec.ulimits:
         _check_ulimit(limit.name, limit.soft, limit.hard)
     if spec.workdir is not None and not spec.workdir.startswith("/"):
         raise BadRequest(f"workdir {spec.workdir!r} is not absolute", hint="start it with /")
-    _no_nul(spec.workdir or "", "workdir")
+    no_nul(spec.workdir or "", "workdir")
     _check_user(spec.user)
     _check_hostname(spec.hostname)
     if spec.stop_signal is not None:
@@ -113,10 +113,12 @@ def check_spec(spec: RunSpec) -> None:
     check_timeout(spec.stop_timeout)
     if spec.tty_size is not None and not all(0 <= side <= 0xFFFF for side in spec.tty_size):  # noqa: PLR2004 - u16
         raise BadRequest(f"tty_size {spec.tty_size}: rows and columns are 0 to 65535")
-    _check_targets(spec)
+    check_mounts(spec)
 
 
-def resolve(spec: RunSpec, image: RootImage, container_id: str) -> Config:
+def resolve(
+    spec: RunSpec, image: RootImage, container_id: str, mounts: tuple[MountPoint, ...] = ()
+) -> Config:
     """Combine a checked request with its image. Raises BadRequest when there is nothing to run."""
     entrypoint = image.config.entrypoint if spec.entrypoint is None else spec.entrypoint
     # As docker: an entrypoint given by the caller drops the image's command.
@@ -136,29 +138,8 @@ def resolve(spec: RunSpec, image: RootImage, container_id: str) -> Config:
         user=spec.user or image.config.user,
         hostname=hostname,
         stop_signal=signal_number(spec.stop_signal or image.config.stop_signal or "SIGTERM"),
+        mounts=mounts,
     )
-
-
-def check_sources(volumes: tuple[Volume, ...], forbidden: tuple[Path, ...]) -> None:
-    """Refuse volume sources that are missing or that are wherry's own. May block: call it in a thread."""
-    for volume in volumes:
-        try:
-            real = Path(os.path.realpath(volume.source, strict=True))
-        except FileNotFoundError as error:
-            raise BadRequest(
-                f"volume source {volume.source} does not exist", hint="create it first", path=volume.source
-            ) from error
-        except OSError as error:
-            raise BadRequest(
-                f"volume source {volume.source}: {error.strerror}", path=volume.source
-            ) from error
-        for own in forbidden:
-            if real == own or own in real.parents:
-                raise BadRequest(
-                    f"volume source {volume.source} is wherry's own ({own})",
-                    hint="a container must not reach its supervisor's files",
-                    path=volume.source,
-                )
 
 
 def signal_number(text: str) -> int:
@@ -196,20 +177,15 @@ def _environment(spec: RunSpec, image: RootImage, hostname: str) -> dict[str, st
     return env
 
 
-def _no_nul(text: str, where: str) -> None:
-    if "\0" in text:
-        raise BadRequest(f"{where} {text[:60]!r}: a NUL character is not allowed")
-
-
 def _check_maps(spec: RunSpec) -> None:
     for key, value in spec.env.items():
         if not key or "=" in key:
             raise BadRequest(f"env {key!r}: the name is empty or has '='", hint="write NAME=value")
-        _no_nul(key + value, "env")
+        no_nul(key + value, "env")
     for key, value in spec.labels.items():
         if not key:
             raise BadRequest("label: the key is empty", hint="write KEY or KEY=value")
-        _no_nul(key + value, "label")
+        no_nul(key + value, "label")
 
 
 def _check_ulimit(name: str, soft: int, hard: int) -> None:
@@ -240,41 +216,3 @@ def _check_hostname(hostname: str | None) -> None:
             f"hostname {hostname[:70]!r} is not allowed",
             hint="letters, digits, '-' and '.', at most 63, not at an end",
         )
-
-
-def _check_targets(spec: RunSpec) -> None:
-    seen: set[str] = set()
-    mounts: tuple[Volume | Tmpfs, ...] = (*spec.volumes, *spec.tmpfs)
-    for mount in mounts:
-        target = _target(mount.target)
-        if target in seen:
-            raise BadRequest(f"mount target {mount.target} is given twice")
-        seen.add(target)
-    for volume in spec.volumes:
-        if not volume.source.startswith("/"):
-            raise BadRequest(
-                f"volume source {volume.source!r} is not an absolute path",
-                hint="named volumes are not in this version: give a host path",
-            )
-        _no_nul(volume.source, "volume source")
-    for tmpfs in spec.tmpfs:
-        if tmpfs.size is not None and tmpfs.size <= 0:
-            raise BadRequest(f"tmpfs {tmpfs.target}: size {tmpfs.size} is not positive")
-        if not 0 <= tmpfs.mode <= 0o7777:  # noqa: PLR2004 - the permission bits
-            raise BadRequest(f"tmpfs {tmpfs.target}: mode {tmpfs.mode:o} is out of range")
-
-
-def _target(target: str) -> str:
-    """Return a mount target normalised; what `..` means is decided here, lexically, and nowhere else."""
-    _no_nul(target, "mount target")
-    if not target.startswith("/"):
-        raise BadRequest(f"mount target {target!r} is not absolute", hint="start it with /")
-    clean = posixpath.normpath("/" + target.lstrip("/"))
-    if ".." in target.split("/"):
-        raise BadRequest(f"mount target {target!r} has '..' in it")
-    if clean == "/":
-        raise BadRequest("mount target / is the container's root: it cannot be mounted over")
-    for reserved in RESERVED:
-        if clean == reserved or clean.startswith(reserved + "/"):
-            raise BadRequest(f"mount target {target} is refused: {reserved} belongs to the sandbox")
-    return clean

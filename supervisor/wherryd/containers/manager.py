@@ -14,7 +14,7 @@ import trio
 
 from wherry_protocol.errors import BadRequest, Conflict, InternalError, KernelFailure, NotFound, WherryError
 from wherryd import journal
-from wherryd.containers import config, filters, names
+from wherryd.containers import config, filters, mountpoints, names
 from wherryd.containers.cgroup import freeze, kill_all, thaw
 from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Event, Phase
@@ -79,10 +79,11 @@ class Manager:
         container_id = names.new_id()
         return build_plan(
             container_id=container_id,
-            config=config.resolve(spec, image, container_id),
+            config=config.resolve(spec, image, container_id, tuple(map(mountpoints.bind, spec.volumes))),
             directory=self.services.settings.containers_dir / container_id,
             cgroup=str(self.services.cgroup_of(container_id)),
             mountpoint=self.services.settings.mountpoint,
+            own_paths=self.services.settings.own_paths,
         ).describe()
 
     async def start(self, reference: str, attachment: Attachment | None = None) -> Container:
@@ -250,7 +251,7 @@ class Manager:
         return Container(
             container_id=container_id,
             name=spec.name or names.new_name(self.services.registry.names),
-            config=config.resolve(spec, image, container_id),
+            config=config.resolve(spec, image, container_id, tuple(map(mountpoints.bind, spec.volumes))),
             directory=self.services.settings.containers_dir / container_id,
             created_at=time.time(),
         )
@@ -347,7 +348,7 @@ class Manager:
         settings = self.services.settings
         with trio.move_on_after(SOURCE_TIMEOUT):
             await trio.to_thread.run_sync(
-                config.check_sources,
+                mountpoints.check_sources,
                 spec.volumes,
                 (settings.state_dir, settings.run_dir),
                 abandon_on_cancel=True,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherryd.containers import init
+from wherryd.containers.mountpoints import check_target
 from wherryd.launcher.plan import Device, Mount, Plan, Rlimit, Root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from wherry_protocol.containers import RunSpec, Tmpfs
+    from wherry_protocol.containers import MountPoint, RunSpec, Tmpfs
     from wherryd.containers.config import Config
 
 CAPABILITIES = (
@@ -71,11 +72,20 @@ _UMASK = 0o022
 _COMM_MAX = 15
 
 
-def build_plan(*, container_id: str, config: Config, directory: Path, cgroup: str, mountpoint: Path) -> Plan:
+def build_plan(
+    *,
+    container_id: str,
+    config: Config,
+    directory: Path,
+    cgroup: str,
+    mountpoint: Path,
+    own_paths: tuple[str, ...],
+) -> Plan:
     """Return the plan of a start.
 
     `directory` is the container's own (upper, work, hosts, hostname, resolv.conf), `cgroup` its cgroup's
-    absolute path, `mountpoint` an empty directory of the host's. Raises Unsupported.
+    absolute path, `mountpoint` an empty directory of the host's, `own_paths` what no host path may lead into.
+    Raises Unsupported.
     """
     spec = config.spec
     binds, prefix = init.find() if spec.init else ((), ())
@@ -87,6 +97,7 @@ def build_plan(*, container_id: str, config: Config, directory: Path, cgroup: st
         network_fd=False,
         hostname=config.hostname,
         root=_root(config, directory, mountpoint),
+        own_paths=own_paths,
         mounts=(*_mounts(config, directory), *(_bind(source, target, "ro") for source, target in binds)),
         devices=DEVICES,
         links=LINKS,
@@ -130,11 +141,27 @@ def _mounts(config: Config, directory: Path) -> Iterator[Mount]:
     yield from MOUNTS
     for name in ("hosts", "hostname", "resolv.conf"):
         yield _bind(f"{directory}/{name}", f"/etc/{name}", "nosuid", "nodev", "noexec")
-    for tmpfs in config.spec.tmpfs:
-        yield _tmpfs(tmpfs)
-    for volume in config.spec.volumes:
-        options = ("nosuid", "nodev", "ro") if volume.read_only else ("nosuid", "nodev")
-        yield _bind(volume.source, volume.target, *options)
+    if config.mounts or config.spec.tmpfs:
+        asked = [*map(_tmpfs, config.spec.tmpfs), *map(_asked, config.mounts)]
+        # Outer ones first, or they would hide what is mounted in them.
+        yield from sorted(asked, key=lambda mount: mount.destination.count("/"))
+
+
+def _asked(mount: MountPoint) -> Mount:
+    options = ["nosuid", "nodev"]
+    if mount.read_only:
+        options.append("ro")
+    if not mount.recursive:
+        options.append("bind")
+    if mount.propagation in ("slave", "rslave"):
+        options.append("rslave")
+    return Mount(
+        destination=mount.target,
+        type="bind",
+        source=mount.source,
+        options=tuple(options),
+        foreign=mount.type == "bind",
+    )
 
 
 def _bind(source: str, target: str, *options: str) -> Mount:
@@ -149,4 +176,4 @@ def _tmpfs(tmpfs: Tmpfs) -> Mount:
         options.append("ro")
     if tmpfs.size is not None:
         options.append(f"size={tmpfs.size}")
-    return Mount(destination=tmpfs.target, type="tmpfs", source="tmpfs", options=tuple(options))
+    return Mount(destination=check_target(tmpfs.target), type="tmpfs", source="tmpfs", options=tuple(options))

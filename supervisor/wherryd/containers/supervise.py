@@ -172,6 +172,7 @@ async def _launch(container: Container, services: Services) -> Run:
             directory=container.directory,
             cgroup=str(cgroup),
             mountpoint=services.settings.mountpoint,
+            own_paths=services.settings.own_paths,
         )
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())

@@ -18,6 +18,7 @@ class ImageConfig:
     working_dir: str = ""
     user: str = ""
     stop_signal: str | None = None
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

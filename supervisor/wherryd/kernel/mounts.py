@@ -25,6 +25,7 @@ from wherryd.kernel.syscalls import (
     MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
+    MS_SLAVE,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
     mount,
@@ -42,6 +43,7 @@ _ATTR = {
     "nodev": MOUNT_ATTR_NODEV,
     "noexec": MOUNT_ATTR_NOEXEC,
 }
+_PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE}
 
 
 def mount_on(target: int, fstype: str, source: str, options: tuple[str, ...]) -> None:
@@ -54,6 +56,14 @@ def mount_on(target: int, fstype: str, source: str, options: tuple[str, ...]) ->
     mount(source, f"/proc/self/fd/{target}", fstype, flags, data)
 
 
+def open_mount(path: str) -> int:
+    """Return an O_PATH descriptor of what is at `path`; links are followed, an automount is made.
+
+    Raises KernelError.
+    """
+    return open_tree(AT_FDCWD, path, OPEN_TREE_CLOEXEC)
+
+
 def clone_tree(source: str, *, dirfd: int = AT_FDCWD, recursive: bool = True) -> int:
     """Return a detached copy of the mounts at `source` ("" with a dirfd: at that descriptor)."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
@@ -61,14 +71,18 @@ def clone_tree(source: str, *, dirfd: int = AT_FDCWD, recursive: bool = True) ->
     return open_tree(dirfd, source, flags)
 
 
-def set_options(tree: int, options: tuple[str, ...]) -> None:
-    """Set flags on a mount and, as one reads them, on every mount below it."""
+def set_options(tree: int, options: tuple[str, ...], propagation: str | None = None) -> None:
+    """Set flags on a mount and, as one reads them, on every mount below it; `propagation` likewise.
+
+    "private" ends the exchange of new mounts with where the tree was cloned from, "slave" makes it one-way.
+    """
     unknown = [option for option in options if option not in _ATTR]
     if unknown:
         raise ValueError(f"{unknown[0]} is no option of a bind mount: use one of {', '.join(_ATTR)}")
     attributes = sum(_ATTR[option] for option in options)
-    if attributes:
-        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, attributes)
+    if attributes or propagation:
+        kind = _PROPAGATION[propagation] if propagation else 0
+        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, attributes, kind)
 
 
 def attach(tree: int, target: int) -> None:
@@ -101,6 +115,7 @@ class Mount:
         self.root = _unescape(fields[3])
         self.mountpoint = _unescape(fields[4])
         self.options = tuple(fields[5].split(","))
+        self.propagation = tuple(fields[6:])
         self.fstype, self.source, super_options = right.split(" ", 2)
         self.super_options = tuple(super_options.split(","))
 

@@ -38,6 +38,7 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
 MNT_DETACH = 2
 
 MOUNT_ATTR_RDONLY = 1
@@ -211,9 +212,9 @@ def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: in
     _checked(result, "move_mount", to_path or None)
 
 
-def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int) -> None:
-    """Set MOUNT_ATTR_* on a mount. mount_setattr(2)."""
-    attr = MountAttr(attr_set=attr_set)
+def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int, propagation: int = 0) -> None:
+    """Set MOUNT_ATTR_* and, if not 0, the propagation (MS_SLAVE …) of a mount. mount_setattr(2)."""
+    attr = MountAttr(attr_set=attr_set, propagation=propagation)
     result = _mount_setattr(
         _MOUNT_SETATTR, dirfd, os.fsencode(path), flags, ctypes.byref(attr), ctypes.sizeof(attr)
     )

@@ -81,12 +81,17 @@ class Root(Frozen):
 
 
 class Mount(Frozen):
-    """A mount, as in the specification. `type` "bind" is recursive; options are flags or file system data."""
+    """A mount, as in the specification. Options are flags or file system data.
+
+    A "bind" is recursive. `foreign`: its source is somebody's choice, and is refused where it leads into the
+    plan's `own_paths`; it is not recursive if "bind" is among its options, and not private if "rslave" is.
+    """
 
     destination: str
     type: str
     source: str
     options: tuple[str, ...]
+    foreign: bool = False
 
 
 class Device(Frozen):
@@ -112,6 +117,7 @@ class Plan(Frozen):
     `namespaces` in OCI names; without "network" the host's is kept, unless `network_fd` says that
     a ready one rides along with the request. `seccomp` is an array of struct sock_filter.
     `oom_score_adj` is never set below what the launcher itself has. `links` are (target, path).
+    `own_paths` are the supervisor's directories.
     """
 
     id: str
@@ -121,6 +127,7 @@ class Plan(Frozen):
     network_fd: bool
     hostname: str
     root: Root
+    own_paths: tuple[str, ...]
     mounts: tuple[Mount, ...]
     devices: tuple[Device, ...]
     links: tuple[tuple[str, str], ...]

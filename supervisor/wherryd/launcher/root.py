@@ -51,11 +51,11 @@ def _open(path: str) -> int:
         raise from_oserror(error, "open", path) from error
 
 
-def mount_all(plan: Plan, root: int) -> None:
-    """Make the plan's mounts, device nodes and links in the root."""
+def mount_all(plan: Plan, root: int, foreign: dict[str, int]) -> None:
+    """Make the plan's mounts, device nodes and links in the root. `foreign`: see source.py."""
     for mount in plan.mounts:
         if mount.type == "bind":
-            _bind(root, mount)
+            _bind(root, mount, foreign[mount.destination] if mount.foreign else _clone(mount))
         else:
             _mount(root, mount)
     for device in plan.devices:
@@ -87,14 +87,18 @@ def _mount(root: int, mount: Mount) -> None:
         mount_on(target, mount.type, mount.source, mount.options)
 
 
-def _bind(root: int, mount: Mount) -> None:
+def _clone(mount: Mount) -> int:
     tree = clone_tree(mount.source)
+    set_options(tree, mount.options)
+    return tree
+
+
+def _bind(root: int, mount: Mount, tree: int) -> None:
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     target = _target(root, mount.destination, directory=directory)
     if stat.S_ISDIR(os.fstat(target).st_mode) is not directory:
         # The kernel itself says EINVAL, which has many meanings.
         raise KernelError("move_mount", mount.destination, errno.ENOTDIR)
-    set_options(tree, mount.options)
     attach(tree, target)
 
 

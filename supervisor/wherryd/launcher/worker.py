@@ -42,7 +42,7 @@ from wherryd.kernel.syscalls import (
     sigprocmask,
     unshare,
 )
-from wherryd.launcher import child, root, user, wire
+from wherryd.launcher import child, root, source, user, wire
 from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.join import Join
 from wherryd.launcher.plan import Plan
@@ -175,8 +175,9 @@ class Job:
 
     def _mounts(self) -> int:
         self._at("mounts")
+        foreign = source.clone_foreign(self.plan)
         mounted = root.make_root(self.plan)
-        root.mount_all(self.plan, mounted)
+        root.mount_all(self.plan, mounted, foreign)
         self._masked = root.hide(self.plan, mounted)
         return mounted
 
