@@ -1,12 +1,13 @@
-"""Shuts the worker into the folder it fills: another root, no network, few capabilities, bounded memory.
+"""Shuts a worker in: another root, no network, few capabilities, bounded memory, no more imports.
 
-Owns what an extraction may do. Must run before the first byte of the archive is looked at by a parser, and
-after every import: nothing of the host can be opened afterwards.
+Owns what an extraction may do, and how any worker gives up what it does not need. Must run before the first
+byte of what is hostile is looked at, and after every import: nothing of the host can be opened afterwards.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.mounts import attach, clone_tree, make_private, set_options, swap_root
@@ -27,23 +28,27 @@ def confine(folder: str) -> None:
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
     make_private("/")
     _enter(folder)
-    _drop(highest)
-    set_undumpable()
-    os.umask(0)
+    drop(CAPABILITIES, highest, _DESCRIPTORS)
 
 
-def _drop(highest: int) -> None:
+def drop(capabilities: tuple[str, ...], highest: int, descriptors: int) -> None:
+    """Give up all but `capabilities`; `highest` is the last one that the kernel knows. Raises KernelError."""
+    # The new root is somebody else's: a module that is still missing must not be taken from there.
+    sys.path.clear()
+    sys.meta_path.clear()
     program = Program()
     program.join_new_session_keyring()
     program.set_rlimit("as", _MEMORY, _MEMORY)
-    program.set_rlimit("nofile", _DESCRIPTORS, _DESCRIPTORS)
+    program.set_rlimit("nofile", descriptors, descriptors)
     program.set_rlimit("core", 0, 0)
     program.set_no_new_privs()
-    program.limit_bounding(CAPABILITIES, highest)
-    program.set_capabilities(CAPABILITIES)
+    program.limit_bounding(capabilities, highest)
+    program.set_capabilities(capabilities)
     _, error = program.run()
     if error.errno:
         raise error
+    set_undumpable()
+    os.umask(0)
 
 
 def _enter(folder: str) -> None:

@@ -5,25 +5,16 @@ Never looks into an archive itself. Whatever happens, the worker is gone when `e
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-import trio
-
 from wherry_protocol.errors import ImageError, InternalError, KernelFailure, NoSpace, WherryError
-from wherryd.images.records import Decoder, Done, Failed, Read
+from wherryd.images.records import Done, Failed, Read, decode
+from wherryd.workers import records, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_CODE = """\
-import sys
-sys.path[:0] = sys.argv[2:]
-from wherryd.images import worker
-worker.main(sys.argv[1])
-"""
+    from pathlib import Path
 
 
 async def extract(archive: int, folder: Path, on_read: Callable[[int], None]) -> Done:
@@ -33,35 +24,18 @@ async def extract(archive: int, folder: Path, on_read: Callable[[int], None]) ->
     Raises ImageError, NoSpace, KernelFailure or InternalError, all without the archive's name; ValueError if
     the worker breaks the protocol.
     """
-    process = await trio.lowlevel.open_process(
-        _command(folder), stdin=archive, stdout=-1, env={}, cwd="/", start_new_session=True
-    )
-    try:
-        return await _listen(process, folder, on_read)
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            assert process.stdout is not None  # noqa: S101 - asked for above
-            await process.stdout.aclose()
-
-
-async def _listen(process: trio.Process, folder: Path, on_read: Callable[[int], None]) -> Done:
-    assert process.stdout is not None  # noqa: S101 - asked for by the caller
-    decoder = Decoder()
-    async for data in process.stdout:
-        for record in decoder.feed(data):
+    async with (
+        worker("wherryd.images.worker", str(folder), data=archive) as process,
+        aclosing(records(process, decode, "unpacking")) as told,
+    ):
+        async for record in told:
             if isinstance(record, Read):
                 on_read(record.total)
             elif isinstance(record, Failed):
                 raise _error(record, folder)
             else:
                 return record
-    returncode: int = await process.wait()
-    raise InternalError(
-        f"the unpacking process ended without a word ({returncode})",
-        hint="if the machine is short of memory the kernel may have killed it",
-    )
+    raise InternalError("the unpacking process told no end")
 
 
 def _error(failed: Failed, folder: Path) -> WherryError:
@@ -75,20 +49,3 @@ def _error(failed: Failed, folder: Path) -> WherryError:
             return KernelFailure(f"the kernel refused to unpack it: {failed.message}", errno=failed.errno)
         case _:
             return InternalError(f"the unpacking process failed: {failed.message}")
-
-
-def _command(folder: Path) -> list[str]:
-    """Return an interpreter that sees our package and two others, but no site, user or current directory."""
-    return [sys.executable, "-I", "-S", "-c", _CODE, str(folder), *_import_paths()]
-
-
-def _import_paths() -> list[str]:
-    found: list[str] = []
-    for package in ("wherryd", "msgpack", "zstandard"):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            raise InternalError(f"the package {package} is not installed")
-        path = str(Path(spec.origin).parents[1])
-        if path not in found:
-            found.append(path)
-    return found

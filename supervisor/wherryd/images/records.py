@@ -1,17 +1,20 @@
 """What a worker tells the supervisor over its pipe: msgpack arrays back to back, as values on both sides.
 
-Never trusts the other side: what is not exactly one of the three records is an error.
+Never trusts the other side: what is not exactly one of the three records is an error. Another kind of worker
+has records of its own in the same form.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgpack as untyped_msgpack  # type: ignore[import-untyped]  # it has no types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+R = TypeVar("R")
 
 _msgpack: Any = untyped_msgpack
 _LIMIT = 64 << 10
@@ -47,24 +50,31 @@ _TAGS: dict[type[Record], str] = {Read: "read", Done: "done", Failed: "failed"}
 
 def encode(record: Record) -> bytes:
     """Return the bytes of one record, fewer than PIPE_BUF."""
-    packed: bytes = _msgpack.packb([_TAGS[type(record)], *record])
-    return packed
+    return packed([_TAGS[type(record)], *record])
 
 
-class Decoder:
+def packed(array: list[Any]) -> bytes:
+    """Return an array as bytes; text that is not UTF-8 passes as os.fsdecode gives it."""
+    data: bytes = _msgpack.packb(array, unicode_errors="surrogateescape")
+    return data
+
+
+class Decoder(Generic[R]):
     """Bytes as they come off the pipe to records. Raises ValueError."""
 
-    def __init__(self) -> None:
-        self._unpacker: Any = _msgpack.Unpacker(max_buffer_size=_LIMIT)
+    def __init__(self, decode: Callable[[Any], R]) -> None:
+        self._decode = decode
+        self._unpacker: Any = _msgpack.Unpacker(max_buffer_size=_LIMIT, unicode_errors="surrogateescape")
 
-    def feed(self, data: bytes | bytearray) -> Iterator[Record]:
+    def feed(self, data: bytes | bytearray) -> Iterator[R]:
         """Yield the records that are complete."""
         self._unpacker.feed(data)
         for raw in self._unpacker:
-            yield _decode(raw)
+            yield self._decode(raw)
 
 
-def _decode(raw: Any) -> Record:
+def decode(raw: Any) -> Record:
+    """Return the record that an array stands for. Raises ValueError."""
     match raw:
         case ["read", int(total)]:
             return Read(total)

@@ -105,13 +105,18 @@ def swap_root(root: int) -> None:
 
 
 class Mount:
-    """A line of /proc/PID/mountinfo (proc(5)): where, what, and its super block's options."""
+    """A line of /proc/PID/mountinfo (proc(5)): where, what, and its super block's options.
+
+    `device` is st_dev of the files on it (not of every one: overlayfs and btrfs have more).
+    """
 
     def __init__(self, line: str) -> None:
         left, _, right = line.partition(" - ")
         fields = left.split(" ")
         self.id = int(fields[0])
         self.parent_id = int(fields[1])
+        major, minor = fields[2].split(":")
+        self.device = os.makedev(int(major), int(minor))
         self.root = _unescape(fields[3])
         self.mountpoint = _unescape(fields[4])
         self.options = tuple(fields[5].split(","))
@@ -120,13 +125,16 @@ class Mount:
         self.super_options = tuple(super_options.split(","))
 
 
-def mountinfo(path: str = "/proc/self/mountinfo") -> list[Mount]:
-    """Return the mounts of a process's namespace, in the order they were made. Raises KernelError."""
+def mountinfo(path: str | int = "/proc/self/mountinfo") -> list[Mount]:
+    """Return the mounts of a process's namespace, in the order they were made. Raises KernelError.
+
+    A descriptor of the file is closed.
+    """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as lines:
             return [Mount(line.rstrip("\n")) for line in lines]
     except OSError as error:
-        raise KernelError("read", path, error.errno or 0) from error
+        raise KernelError("read", str(path), error.errno or 0) from error
 
 
 def _unescape(text: str) -> str:
