@@ -22,6 +22,7 @@ LAUNCHER_PROCESS = (
     "peer",
     "plan",
     "root",
+    "status",
     "source",
     "user",
     "wire",

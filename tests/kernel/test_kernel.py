@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from wherryd.kernel import cgroups, features, pidfd, syscalls
+from wherryd.kernel import cgroups, features, machine, pidfd, syscalls
 from wherryd.kernel.capabilities import NUMBERS, last_cap
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.mounts import Mount, mountinfo
@@ -21,7 +23,11 @@ from wherryd.kernel.namespaces import new_network_namespace
 from wherryd.kernel.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+WALL = 0x40000000
+"""waitpid(2): also for children without an exit signal."""
 
 
 @pytest.fixture
@@ -167,46 +173,79 @@ def test_clone3_starts_inside_the_cgroup(cgroup: str) -> None:
         os.close(each)
 
 
-def run_in_fork(program: Program) -> bytes:
-    """Run a program in a fork; return what it says about the call that failed, empty if it executed."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        step, error = program.run()
-        os.write(write, f"{step} {error.op} {error.path} {error.errno}".encode())
-        os._exit(0)
-    os.close(write)
-    said = os.read(read, 4096)
-    os.close(read)
-    os.waitpid(pid, 0)
-    return said
+@pytest.fixture(params=["start", "start_copy"])
+def outcome(request: pytest.FixtureRequest) -> Callable[[Program], str]:
+    """Both ways to start a program: what it says of the call that failed, empty if the command executed."""
+
+    def started(program: Program) -> str:
+        namespace = syscalls.CLONE_NEWPID  # as it is meant for
+        pid, pidfd = getattr(program, request.param)(namespace, 0)
+        os.close(pidfd)
+        _pid, status = os.waitpid(pid, WALL)
+        failed = program.failure()
+        if failed is None:
+            return f"exit {os.waitstatus_to_exitcode(status)}"
+        step, error = failed
+        assert os.waitstatus_to_exitcode(status) == 125
+        return f"{step} {error.op} {error.path} {error.errno}"
+
+    return started
 
 
-def test_program_executes_the_first_that_can_be() -> None:
+def test_program_executes_the_first_that_can_be(outcome: Callable[[Program], str]) -> None:
     program = Program()
     program.execve(["/no/such", "/etc/passwd", "/bin/true"], ("true",), {})
-    assert run_in_fork(program) == b""
+    assert outcome(program) == "exit 0"
 
 
-def test_program_stops_at_the_call_that_fails_and_names_it() -> None:
+def test_program_stops_at_the_call_that_fails_and_names_it(outcome: Callable[[Program], str]) -> None:
     program = Program()
     program.step = "first"
     program.chdir("/")
     program.step = "second"
     program.chdir("/no/such")
     program.execve(["/bin/true"], ("true",), {})
-    assert run_in_fork(program) == f"second chdir /no/such {errno.ENOENT}".encode()
+    assert outcome(program) == f"second chdir /no/such {errno.ENOENT}"
 
 
-def test_program_tells_denied_before_not_found() -> None:
+def test_program_tells_denied_before_not_found(outcome: Callable[[Program], str]) -> None:
     program = Program()
     program.step = "exec"
     program.execve(["/no/such", "/etc/passwd", "/no/other"], ("x",), {})
-    assert run_in_fork(program) == f"exec execve /etc/passwd {errno.EACCES}".encode()
+    assert outcome(program) == f"exec execve /etc/passwd {errno.EACCES}"
 
 
-def test_program_goes_over_a_mount_whose_target_is_not_there() -> None:
+def test_program_goes_over_a_mount_whose_target_is_not_there(outcome: Callable[[Program], str]) -> None:
     program = Program()
     program.mount("/dev/null", "/no/such/file", "", syscalls.MS_BIND, if_there=True)
     program.execve(["/bin/true"], ("true",), {})
-    assert run_in_fork(program) == b""
+    assert outcome(program) == "exit 0"
+
+
+def test_a_program_passes_every_byte_on(outcome: Callable[[Program], str]) -> None:
+    """Arguments and environment arrive as they were given, whatever is in them, in any number."""
+    words = tuple(f"w{number}\udcff ü" for number in range(3000))
+    script = "import os, sys; sys.exit(7 if sys.argv[1:] == WORDS and os.environ['K'] == 'a=b' else 1)"
+    program = Program()
+    command = (sys.executable, "-c", script.replace("WORDS", ascii(list(words))), *words)
+    program.execve([sys.executable], command, {"K": "a=b", "EMPTY": ""})
+    assert outcome(program) == "exit 7"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "assembler", "objcopy"),
+    [
+        ("x86_64", ["as", "--64"], "objcopy"),
+        ("aarch64", ["aarch64-linux-gnu-as"], "aarch64-linux-gnu-objcopy"),
+    ],
+)
+def test_the_instructions_are_those_of_the_listing(
+    architecture: str, assembler: list[str], objcopy: str, tmp_path: Path
+) -> None:
+    """Nobody has to trust hexadecimal."""
+    if shutil.which(assembler[0]) is None:
+        pytest.skip(f"{assembler[0]} is missing: apt-get install binutils-aarch64-linux-gnu")
+    listing = Path(__file__).parent / "machine" / f"{architecture}.S"
+    subprocess.run([*assembler, "-o", tmp_path / "o", listing], check=True)
+    subprocess.run([objcopy, "-O", "binary", "-j", ".text", tmp_path / "o", tmp_path / "bin"], check=True)
+    assert machine.CODE[architecture] == (tmp_path / "bin").read_bytes()

@@ -44,9 +44,9 @@ def drop(capabilities: tuple[str, ...], highest: int, descriptors: int) -> None:
     program.set_no_new_privs()
     program.limit_bounding(capabilities, highest)
     program.set_capabilities(capabilities)
-    _, error = program.run()
-    if error.errno:
-        raise error
+    failed = program.run()
+    if failed is not None:
+        raise failed[1]
     set_undumpable()
     os.umask(0)
 

@@ -25,6 +25,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_VM = 0x00000100
 CLONE_PIDFD = 0x00001000
 CLONE_VFORK = 0x00004000
 CLONE_PARENT = 0x00008000
@@ -62,10 +63,8 @@ SIG_SETMASK = 2
 _CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _PIDFD_OPEN, _PIDFD_SEND_SIGNAL = 434, 424
-CLOSE_RANGE, _OPENAT2 = 436, 437
-_PIVOT_ROOT, KEYCTL = {"x86_64": (155, 250), "aarch64": (41, 219), "riscv64": (41, 219)}.get(
-    os.uname().machine, (-1, -1)
-)
+_CLOSE_RANGE, _OPENAT2 = 436, 437
+_PIVOT_ROOT = 155 if os.uname().machine == "x86_64" else 41
 
 
 class CloneArgs(ctypes.Structure):
@@ -133,6 +132,8 @@ _sigprocmask = _function("sigprocmask", c_int, c_void_p, c_void_p)
 _accept4 = _function("accept4", c_int, c_void_p, c_void_p, c_int)
 _signal = _libc["signal"]
 _signal.argtypes, _signal.restype = (c_int, c_void_p), c_void_p
+_mprotect = _function("mprotect", c_void_p, c_ulong, c_int)
+_syscall = _numbered(*(c_long,) * 6)
 _clone3 = _numbered(POINTER(CloneArgs), c_ulong)
 _open_tree = _numbered(c_int, c_char_p, c_uint)
 _move_mount = _numbered(c_int, c_char_p, c_int, c_char_p, c_uint)
@@ -142,28 +143,6 @@ _pidfd_open = _numbered(c_int, c_uint)
 _pidfd_send_signal = _numbered(c_int, c_int, c_void_p, c_uint)
 _close_range = _numbered(c_uint, c_uint, c_uint)
 _pivot_root = _numbered(c_char_p, c_char_p)
-
-
-class RAW:
-    """Functions of the C library as they are, for prepared calls: below zero is failure, then get_errno()."""
-
-    setsid = _function("setsid")
-    dup3 = _function("dup3", c_int, c_int, c_int)
-    chdir = _function("chdir", c_char_p)
-    ioctl = _function("ioctl", c_int, c_ulong, c_long)
-    write = _function("write", c_int, c_char_p, c_ulong)
-    unshare = _function("unshare", c_int)
-    mount = _mount
-    prctl = _prctl
-    prctl_text = _prctl_text
-    capset = _function("capset", c_void_p, c_void_p)
-    prlimit64 = _function("prlimit64", c_int, c_int, c_void_p, c_void_p)
-    setgroups = _function("setgroups", c_ulong, c_void_p)
-    setresgid = _function("setresgid", c_uint, c_uint, c_uint)
-    setresuid = _function("setresuid", c_uint, c_uint, c_uint)
-    execve = _function("execve", c_char_p, c_void_p, c_void_p)
-    keyctl = _numbered(c_int, c_char_p)
-    close_range = _close_range
 
 
 def _checked(result: int, op: str, path: str | None = None) -> int:
@@ -177,12 +156,37 @@ def clone3(flags: int, exit_signal: int, cgroup: int) -> tuple[int, int]:
 
     In the child no after-fork handler of Python has run: only a process without other threads may call it.
     """
+    args, pidfd = _clone_args(flags, exit_signal, cgroup)
+    pid = _checked(_clone3(_CLONE3, ctypes.byref(args), ctypes.sizeof(args)), "clone3")
+    return pid, (pidfd.value if pid else -1)
+
+
+def clone3_by(start: Callable[[int, int, int], int], calls: int, flags: int, cgroup: int) -> tuple[int, int]:
+    """Return (pid, pidfd) of a process begun by machine.py's instructions. clone(2)."""
+    args, pidfd = _clone_args(flags, 0, cgroup)
+    pid = start(ctypes.addressof(args), ctypes.sizeof(args), calls)
+    if pid < 0:
+        raise KernelError("clone3", None, -pid)
+    return pid, pidfd.value
+
+
+def _clone_args(flags: int, exit_signal: int, cgroup: int) -> tuple[CloneArgs, c_int]:
     pidfd = c_int(-1)
     args = CloneArgs(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal, cgroup=cgroup
     )
-    pid = _checked(_clone3(_CLONE3, ctypes.byref(args), ctypes.sizeof(args)), "clone3")
-    return pid, (pidfd.value if pid else -1)
+    return args, pidfd
+
+
+def raw_syscall(number: int, *args: int) -> int:
+    """Make any call with numbers; return its result, or minus its errno. syscall(2)."""
+    result = _syscall(number, *args)
+    return -ctypes.get_errno() if result < 0 else result
+
+
+def mprotect(address: int, size: int, protection: int) -> None:
+    """mprotect(2)."""
+    _checked(_mprotect(address, size, protection), "mprotect")
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
@@ -238,7 +242,7 @@ def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: int) -> int:
 
 def close_range(first: int, last: int, flags: int) -> None:
     """close_range(2)."""
-    _checked(_close_range(CLOSE_RANGE, first, last, flags), "close_range")
+    _checked(_close_range(_CLOSE_RANGE, first, last, flags), "close_range")
 
 
 def setns(fd: int, nstype: int) -> None:

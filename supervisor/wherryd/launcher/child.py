@@ -1,8 +1,7 @@
-"""The container's first process, prepared before its fork: the calls that only it can make for itself.
+"""The container's first process, prepared before it exists: the calls that only it can make for itself.
 
-Runs between clone3 and execve in a copy of the worker, whose namespaces and root it inherits. Must never
-return to the worker's loop, and never hand anything of the worker's to the command: only descriptors
-0, 1 and 2 survive.
+They are made between clone3 and execve, in the namespaces and the root that the worker has taken on. Must
+never hand anything of the worker's to the command: only descriptors 0, 1 and 2 survive.
 """
 
 from __future__ import annotations
@@ -22,12 +21,9 @@ from wherryd.kernel.syscalls import (
     MS_REC,
     MS_REMOUNT,
 )
-from wherryd.launcher import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.plan import Plan
     from wherryd.launcher.user import User
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
 DEFERRED = ("proc", "cgroup2")
 """File systems that show the namespaces of whoever mounts them: the child must."""
 
-_STATUS_FD = 3
+_STDIO = 3
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SAFE = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _FLAGS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC}
@@ -67,11 +63,11 @@ class Deferred:
 
 
 def prepare(
-    plan: Plan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int, masked: Deferred
+    plan: Plan, who: User, stdio: tuple[int, int, int], highest_cap: int, masked: Deferred
 ) -> Program:
     """Return the calls of the child, to the execution of the command. `stdio` becomes 0, 1 and 2."""
     program = Program()
-    _session(program, plan, stdio, status)
+    _session(program, plan, stdio)
     _mounts(program, plan, masked)
     _limits(program, plan)
     _identity(program, plan, who, highest_cap)
@@ -79,12 +75,10 @@ def prepare(
     return program
 
 
-def prepare_join(
-    plan: ExecPlan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int
-) -> Program:
+def prepare_join(plan: ExecPlan, who: User, stdio: tuple[int, int, int], highest_cap: int) -> Program:
     """Return the calls of a process that joins a container, whose namespaces the worker has taken on."""
     program = Program()
-    _session(program, plan, stdio, status)
+    _session(program, plan, stdio)
     program.step = "cwd"
     # After every descriptor of ours is closed: a path through /proc/self/fd could lead out (CVE-2024-21626).
     program.chdir(plan.cwd)
@@ -94,12 +88,11 @@ def prepare_join(
     return program
 
 
-def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int], status: int) -> None:
+def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int]) -> None:
     program.step = "detach"
-    program.dup(status, _STATUS_FD, cloexec=True)
     for target, source in enumerate(stdio):
         program.dup(source, target)
-    program.close_from(_STATUS_FD + 1)
+    program.close_from(_STDIO)
     program.setsid()
     program.join_new_session_keyring()
     program.set_comm(plan.title)
@@ -149,7 +142,6 @@ def _command(program: Program, plan: Plan | ExecPlan, who: User) -> None:
     env = dict(plan.env)
     if who.home is not None:
         env.setdefault("HOME", who.home)
-    program.write(_STATUS_FD, wire.MARK)
     if plan.seccomp is not None:
         program.install_seccomp(plan.seccomp)
     program.execve(_candidates(plan.args[0], env), plan.args, env)
@@ -162,18 +154,7 @@ def _candidates(command: str, env: dict[str, str]) -> list[str]:
     return [f"{directory or '.'}/{command}" for directory in env.get("PATH", _DEFAULT_PATH).split(":")]
 
 
-def run(program: Program, command: str) -> NoReturn:
-    """Become the command. Runs in the forked process; what fails travels as a record on the status socket."""
-    try:
-        step, failure = program.run()
-        if step == "exec":
-            failure = _explained(failure, command)
-        os.write(_STATUS_FD, wire.pack(step, failure.op, failure.path, failure.errno, failure.hint))
-    finally:
-        os._exit(125)
-
-
-def _explained(failure: KernelError, command: str) -> KernelError:
+def explained(failure: KernelError, command: str) -> KernelError:
     """Return the failure of an execve with what a look at the file adds."""
     path, number = failure.path or command, failure.errno or 0
     if number == errno.ENOENT and os.path.exists(path):

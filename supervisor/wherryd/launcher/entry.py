@@ -65,7 +65,7 @@ class Entry:
         return tuple(self.fds)
 
     def read_status(self) -> None:
-        """Take in what worker and child have told so far: forked, executing, failed."""
+        """Take in what the worker has told so far: forked or executing, failed."""
         while self.status is not None:
             try:
                 data, ancillary, _, _ = self.status.recvmsg(
@@ -87,12 +87,9 @@ class Entry:
         return fds
 
     def _told(self, data: bytes, fds: list[int]) -> None:
-        if data == wire.MARK:
-            self.executing = True
-            return
         record = wire.unpack(data)
-        if record[0] == "forked":
-            self.pid = record[1]
+        if record[0] in {"forked", "executing"}:
+            self.pid, self.executing = record[1], record[0] == "executing"
             self.fds.update(zip(("pidfd", "tty"), fds, strict=False))
         else:
             self.failure = record

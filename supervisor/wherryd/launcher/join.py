@@ -16,9 +16,10 @@ import stat
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
-from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_VFORK, clone3, setns
-from wherryd.launcher import child, user, wire
+from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, setns
+from wherryd.launcher import child, user
 from wherryd.launcher.exec_plan import ExecPlan
+from wherryd.launcher.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Join:
         self.plan = ExecPlan.from_wire(fields)
         self.step = "plan"
         self._oom = oom
-        self._status, self._container, *self._streams = fds
+        status, self._container, *self._streams = fds
+        self.status = Status(status)
 
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
@@ -55,7 +57,7 @@ class Join:
         who = user.resolve(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
-        program = child.prepare_join(self.plan, who, stdio, self._status, highest_cap)
+        program = child.prepare_join(self.plan, who, stdio, highest_cap)
         self._fork(program, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:
@@ -74,21 +76,11 @@ class Join:
         os.umask(self.plan.umask)
         self._oom.raise_to(self.plan.oom_score_adj)
         try:
-            # As in worker.py: the launcher is the parent, and we sleep until the command executes.
-            pid, pidfd = clone3(CLONE_PARENT | CLONE_VFORK | CLONE_INTO_CGROUP, 0, cgroup)
-            if pid == 0:
-                child.run(program, self.plan.args[0])
+            # A copy of our memory: the container's other processes must not reach the original.
+            process = program.start_copy(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
         finally:
             self._oom.restore(self.plan.oom_score_adj)
-        self._say(wire.pack("forked", pid), (pidfd, *terminal[:1]) if terminal else (pidfd,))
-        os.close(self._status)  # the hang-up that the launcher waits for
-
-    def report(self, failure: KernelError) -> None:
-        """Tell the launcher why there is no process."""
-        self._say(wire.pack(self.step, failure.op, failure.path, failure.errno, failure.hint))
-
-    def _say(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        wire.send_on(self._status, data, fds)
+        self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
 
 def _open_cgroup(path: str) -> int:

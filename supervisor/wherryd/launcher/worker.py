@@ -7,8 +7,7 @@ host's. It alone waits for the container's files: when they hang, so does it, an
     launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
                          (join.py has the other kind of order: to enter a container that runs)
     worker → launcher    one byte, when it is free again
-    worker → status      "forked" pid, with pidfd and terminal
-    child  → status      MARK when it is about to execute; then end of file, or why it failed
+    worker → status      "executing" pid, or "forked" pid and why it failed, with pidfd and terminal
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ from wherryd.kernel.syscalls import (
     CLONE_NEWPID,
     CLONE_NEWUTS,
     CLONE_PARENT,
-    CLONE_VFORK,
-    clone3,
     close_range,
     sethostname,
     setns,
@@ -46,6 +43,7 @@ from wherryd.launcher import child, root, source, user, wire
 from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.join import Join
 from wherryd.launcher.plan import Plan
+from wherryd.launcher.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,9 +90,9 @@ class Worker:
         try:
             job.build(self._last_cap)
         except OSError as error:
-            job.report(from_oserror(error, job.step))
+            job.status.failed(job.step, from_oserror(error, job.step))
         except Exception as error:  # noqa: BLE001 - a defect of ours is one container's, not the worker's
-            job.report(KernelError("internal", None, 0, f"{type(error).__name__}: {error}"))
+            job.status.failed(job.step, KernelError("internal", None, 0, f"{type(error).__name__}: {error}"))
         finally:
             setns(self._host, job.entered)
             os.umask(0)
@@ -140,7 +138,8 @@ class Job:
         self._oom = oom
         self._cgroup = -1
         self._masked = child.Deferred()
-        self._status, *self._streams = fds
+        status, *self._streams = fds
+        self.status = Status(status)
         if plan.network_fd:
             self.network = self._streams.pop()
 
@@ -159,7 +158,7 @@ class Job:
         who = user.resolve(self.plan.user)
         self._own_stdio(who, stdio)
         self._at("clone")
-        program = child.prepare(self.plan, who, stdio, self._status, highest_cap, self._masked)
+        program = child.prepare(self.plan, who, stdio, highest_cap, self._masked)
         self._fork(program, terminal)
 
     def _at(self, step: str) -> None:
@@ -215,22 +214,13 @@ class Job:
         os.umask(self.plan.umask)
         self._oom.raise_to(self.plan.oom_score_adj)
         try:
-            # CLONE_PARENT takes the exit signal over from us. CLONE_VFORK has us sleep until the command
-            # executes: working on, we would copy the pages that the child copies, and take its core.
-            pid, pidfd = clone3(CLONE_PARENT | CLONE_VFORK | CLONE_INTO_CGROUP | namespace, 0, self._cgroup)
-            if pid == 0:
-                child.run(program, self.plan.args[0])
+            # Without a PID namespace of its own the child has neighbours: see Program.
+            start = program.start if namespace else program.start_copy
+            # CLONE_PARENT takes the exit signal over from us.
+            process = start(CLONE_PARENT | CLONE_INTO_CGROUP | namespace, self._cgroup)
         finally:
             self._oom.restore(self.plan.oom_score_adj)
-        self._say(wire.pack("forked", pid), (pidfd, *terminal[:1]) if terminal else (pidfd,))
-        os.close(self._status)  # the hang-up that the launcher waits for
-
-    def report(self, failure: KernelError) -> None:
-        """Tell the launcher why there is no container."""
-        self._say(wire.pack(self.step, failure.op, failure.path, failure.errno, failure.hint))
-
-    def _say(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
-        wire.send_on(self._status, data, fds)
+        self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
 
 def _place(fd: int, target: int) -> int:
