@@ -55,11 +55,11 @@ _FAILED = 125
 _UNLIMITED = (1 << 64) - 1
 
 _NAMES = (
-    "setsid dup3 chdir ioctl unshare mount prctl capset prlimit64 setgroups setresgid setresuid execve "
+    "setsid dup3 chdir ioctl write unshare mount prctl capset prlimit64 setgroups setresgid setresuid execve "
     "keyctl close_range exit_group"
 ).split()
-_X86_64 = (112, 292, 80, 16, 272, 165, 157, 126, 302, 116, 119, 117, 59, 250, 436, 231)
-_OTHERS = (157, 24, 49, 29, 97, 40, 167, 91, 261, 159, 149, 147, 221, 219, 436, 94)
+_X86_64 = (112, 292, 80, 16, 1, 272, 165, 157, 126, 302, 116, 119, 117, 59, 250, 436, 231)
+_OTHERS = (157, 24, 49, 29, 64, 97, 40, 167, 91, 261, 159, 149, 147, 221, 219, 436, 94)
 _NUMBER = dict(zip(_NAMES, _X86_64 if os.uname().machine == "x86_64" else _OTHERS, strict=True))
 
 _start = machine.load()
@@ -227,9 +227,9 @@ class Program:
         """Set the thread's name (`ps -o comm`); the kernel keeps 15 bytes. prctl(2)."""
         self._add("prctl", _PR_SET_NAME, self._text(name), pointers=(1,))
 
-    def dup(self, old: int, new: int) -> None:
+    def dup(self, old: int, new: int, *, cloexec: bool = False) -> None:
         """Put a descriptor in another place. dup3(2)."""
-        self._add("dup3", old, new)
+        self._add("dup3", old, new, os.O_CLOEXEC if cloexec else 0)
 
     def close_from(self, first: int) -> None:
         """Close every descriptor from `first` on. close_range(2)."""
@@ -290,6 +290,10 @@ class Program:
         self._links.append(fprog + 8)
         args = (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, fprog)
         self._add("prctl", *args, pointers=(2,), op="prctl PR_SET_SECCOMP")
+
+    def write(self, fd: int, data: bytes) -> None:
+        """Write a few bytes. write(2)."""
+        self._add("write", fd, self._bytes(data), len(data), pointers=(1,))
 
     def execve(self, paths: list[str], args: tuple[str, ...], env: dict[str, str]) -> None:
         """Execute the first of `paths` that can be, going on after "not found" and "denied". execve(2)."""

@@ -21,6 +21,7 @@ from wherryd.kernel.syscalls import (
     MS_REC,
     MS_REMOUNT,
 )
+from wherryd.launcher import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 DEFERRED = ("proc", "cgroup2")
 """File systems that show the namespaces of whoever mounts them: the child must."""
 
-_STDIO = 3
+_STATUS_FD = 3
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SAFE = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _FLAGS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC}
@@ -67,7 +68,7 @@ def prepare(
 ) -> Program:
     """Return the calls of the child, to the execution of the command. `stdio` becomes 0, 1 and 2."""
     program = Program()
-    _session(program, plan, stdio)
+    _session(program, plan, stdio, _STATUS_FD)
     _mounts(program, plan, masked)
     _limits(program, plan)
     _identity(program, plan, who, highest_cap)
@@ -75,24 +76,31 @@ def prepare(
     return program
 
 
-def prepare_join(plan: ExecPlan, who: User, stdio: tuple[int, int, int], highest_cap: int) -> Program:
+def prepare_join(
+    plan: ExecPlan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int
+) -> Program:
     """Return the calls of a process that joins a container, whose namespaces the worker has taken on."""
     program = Program()
-    _session(program, plan, stdio)
+    program.step = "detach"
+    program.dup(status, _STATUS_FD, cloexec=True)
+    _session(program, plan, stdio, _STATUS_FD + 1)
     program.step = "cwd"
     # After every descriptor of ours is closed: a path through /proc/self/fd could lead out (CVE-2024-21626).
     program.chdir(plan.cwd)
     _limits(program, plan)
     _identity(program, plan, who, highest_cap)
+    program.step = "status"
+    # Should our worker be killed before it can tell of the process, this tells: no cgroup of its own does.
+    program.write(_STATUS_FD, wire.MARK)
     _command(program, plan, who)
     return program
 
 
-def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int]) -> None:
+def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int], close_from: int) -> None:
     program.step = "detach"
     for target, source in enumerate(stdio):
         program.dup(source, target)
-    program.close_from(_STDIO)
+    program.close_from(close_from)
     program.setsid()
     program.join_new_session_keyring()
     program.set_comm(plan.title)

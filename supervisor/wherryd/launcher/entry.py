@@ -65,7 +65,7 @@ class Entry:
         return tuple(self.fds)
 
     def read_status(self) -> None:
-        """Take in what the worker has told so far: forked or executing, failed."""
+        """Take in what worker and child have told so far: forked, executing, failed."""
         while self.status is not None:
             try:
                 data, ancillary, _, _ = self.status.recvmsg(
@@ -87,6 +87,9 @@ class Entry:
         return fds
 
     def _told(self, data: bytes, fds: list[int]) -> None:
+        if data == wire.MARK:
+            self.executing = True
+            return
         record = wire.unpack(data)
         if record[0] in {"forked", "executing"}:
             self.pid, self.executing = record[1], record[0] == "executing"

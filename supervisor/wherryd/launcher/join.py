@@ -57,7 +57,7 @@ class Join:
         who = user.resolve(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
-        program = child.prepare_join(self.plan, who, stdio, highest_cap)
+        program = child.prepare_join(self.plan, who, stdio, self.status.fd, highest_cap)
         self._fork(program, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:

@@ -16,20 +16,20 @@ class Status:
     """The socket; the launcher waits for its hang-up."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
 
     def started(self, process: tuple[int, int], terminal: int | None, program: Program, command: str) -> None:
         """Tell of a process (pid, pidfd), and why its command does not execute, if so; then hang up."""
         pid, pidfd = process
         failed = program.failure()
         held = (pidfd,) if terminal is None else (pidfd, terminal)
-        wire.send_on(self._fd, wire.pack("forked" if failed else "executing", pid), held)
+        wire.send_on(self.fd, wire.pack("forked" if failed else "executing", pid), held)
         if failed is not None:
             step, failure = failed
             self.failed(step, child.explained(failure, command) if step == "exec" else failure)
-        os.close(self._fd)
+        os.close(self.fd)
 
     def failed(self, step: str, failure: KernelError) -> None:
         """Tell why there is no process, or no command."""
         reason = (failure.op, failure.path, failure.errno, failure.hint)
-        wire.send_on(self._fd, wire.pack(step, *reason))
+        wire.send_on(self.fd, wire.pack(step, *reason))

@@ -48,6 +48,9 @@ _msgpack: Any = msgpack
 VERSION = 2
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
+MARK = b"\xc1"
+"""On a status socket: the command is about to be executed. The one byte that begins no msgpack value."""
+
 _INLINE_MAX = 128 * 1024  # well below the smallest default SO_SNDBUF, 208 KiB
 _MAX_FDS = 8
 _ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
