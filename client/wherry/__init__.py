@@ -52,14 +52,15 @@ if TYPE_CHECKING:
         Ulimit,
         Volume,
     )
+    from wherry_protocol.event_log import Event, Missed
     from wherry_protocol.images import ImageSummary
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
 
 __all__ = [
     "AsyncClient", "AsyncEventStream", "BadRequest", "Busy", "Client", "CommandNotExecutable",
     "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
-    "ContainerSummary", "Created", "EventStream", "ExitStatus", "ImageError", "ImageSummary",
-    "InternalError", "KernelFailure", "NoSpace", "NotFound", "Output", "Pong", "Progress",
+    "ContainerSummary", "Created", "Event", "EventStream", "ExitStatus", "ImageError", "ImageSummary",
+    "InternalError", "KernelFailure", "Missed", "NoSpace", "NotFound", "Output", "Pong", "Progress",
     "ProtocolError", "Result", "RunSpec", "Started", "SystemInfo", "Tmpfs", "Ulimit",
     "UnknownOperation", "Unsupported", "VersionInfo", "Volume", "WherryError", "__version__",
 ]  # fmt: skip
@@ -73,6 +74,7 @@ _HOMES = {
     "wherry_protocol.containers": (
         "ContainerDetails ContainerSummary Created ExitStatus Output RunSpec Started Tmpfs Ulimit Volume"
     ),
+    "wherry_protocol.event_log": "Event Missed",
     "wherry_protocol.images": "ImageSummary",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
     "wherry.errors": (

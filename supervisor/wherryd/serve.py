@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
+from wherry_protocol import SOFTWARE_VERSION
 from wherry_protocol.errors import KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.containers.manager import Manager
 from wherryd.containers.records import Records
-from wherryd.containers.recovery import recover
+from wherryd.containers.recovery import recover, sweep_spares
 from wherryd.containers.registry import Registry
 from wherryd.containers.services import Services
 from wherryd.containers.spares import Spares
@@ -34,6 +35,7 @@ from wherryd.control import listener
 from wherryd.control.context import Context
 from wherryd.control.facts import find_facts
 from wherryd.control.verbs import Verbs
+from wherryd.events.log import EventLog
 from wherryd.images.store import ImageStore
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
@@ -57,6 +59,8 @@ SWITCH_INTERVAL = 1e-5
 The loop gives the lock up so often, and takes it back so soon, that with a longer interval the pump's demand
 never ripens: at 0.1 ms a busy loop kept it out for seconds; at this, it waits some 0.1 ms.
 """
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 STOP_TIMEOUT = 60.0
 """Seconds that --stop-containers may take, all in parallel."""
@@ -108,11 +112,19 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             services = _services(settings, store, images, launcher, pump, cgroup_root)
             background.start_soon(guarded, "state writer", services.records.run)
             background.start_soon(guarded, "trash", services.trash.run)
+            sweep_spares(services)
             background.start_soon(guarded, "spares", services.spares.run)
+            _tell_of_ourselves(services, "start")
             await _serve_containers(services, store, hierarchies, ready)
+            _tell_of_ourselves(services, "stop")
             background.cancel_scope.cancel()
             _write_last(services.records)
     journal.info("supervisor ended")
+
+
+def _tell_of_ourselves(services: Services, action: str) -> None:
+    facts = {"pid": str(os.getpid()), "version": SOFTWARE_VERSION}
+    services.events.emit("daemon", action, services.settings.instance, facts)
 
 
 def _write_last(records: Records) -> None:
@@ -131,10 +143,12 @@ def _services(
     pump: LogPump,
     cgroup_root: Path,
 ) -> Services:
+    events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
     return Services(
         settings=settings,
         registry=Registry(),
-        records=Records(store),
+        records=Records(store, events),
+        events=events,
         images=images,
         launcher=launcher,
         pump=pump,

@@ -1,7 +1,7 @@
 """The state database: one sqlite file, written from the trio thread only.
 
-Owns the schema, its version, and the containers table; the image store keeps its tables in the same
-file. A row has what was decided once (`config`) and what changes (`status`), both JSON, so that
+Owns the schema, its version, and the tables of containers and events; the image store keeps its tables in
+the same file. A row has what was decided once (`config`) and what changes (`status`), both JSON, so that
 `sqlite3 state.db` shows a person what is there.
 
 WAL with synchronous=NORMAL: a commit costs no fsync, a killed process loses nothing, and a power cut can
@@ -128,6 +128,26 @@ class Store:
         for container_id, name, config, status in rows.fetchall():
             yield container_id, name, json.loads(config), json.loads(status)
 
+    def add_events(self, last: int, batch: bytes) -> None:
+        """Write a batch of events, the newest of which has the number `last`."""
+        self._write("INSERT INTO events (last, batch) VALUES (?, ?)", (last, batch))
+
+    def drop_events(self, number: int) -> None:
+        """Forget the batches that have no event above `number`."""
+        self._write("DELETE FROM events WHERE last <= ?", (number,))
+
+    def events_after(self, number: int, limit: int) -> list[bytes]:
+        """Return at most `limit` batches with events above `number`, oldest first."""
+        rows = self.connection.execute(
+            "SELECT batch FROM events WHERE last > ? ORDER BY last LIMIT ?", (number, limit)
+        )
+        return [batch for (batch,) in rows.fetchall()]
+
+    def last_event(self) -> int:
+        """Return the newest event's number, 0 when there is none."""
+        number: int = self.connection.execute("SELECT ifnull(max(last), 0) FROM events").fetchone()[0]
+        return number
+
     @property
     def checkpoint_due(self) -> bool:
         """Whether enough has been written for a checkpoint."""
@@ -191,6 +211,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         CREATE TABLE IF NOT EXISTS containers (
             id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL, status TEXT NOT NULL
         );
+        CREATE TABLE IF NOT EXISTS events (last INTEGER PRIMARY KEY, batch BLOB NOT NULL);
         PRAGMA user_version = {SCHEMA_VERSION};
         COMMIT;
         """

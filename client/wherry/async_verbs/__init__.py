@@ -7,12 +7,14 @@ this package by `python tests/client/generate_verbs.py`, by dropping every `asyn
 from __future__ import annotations
 
 from wherry.async_verbs.containers import AsyncContainerVerbs
+from wherry.async_verbs.event_log import AsyncEventLogVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
 
 
 class AsyncVerbs(
     AsyncContainerVerbs,
+    AsyncEventLogVerbs,
     AsyncImageVerbs,
     AsyncSystemVerbs,
 ):

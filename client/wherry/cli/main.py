@@ -36,6 +36,7 @@ GROUPS = (
         ("ps", "ps", "List containers"),
         ("logs", "logs", "Print what a container has printed"),
         ("inspect", "inspect", "Print everything about containers, as JSON"),
+        ("events", "events", "Print what happens, as it happens or since a time"),
     )),
     ("Images", (
         ("images", "images", "List images in the store"),

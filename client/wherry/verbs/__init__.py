@@ -7,12 +7,14 @@ Owns the way from a method's arguments to a request. Must never do IO itself.
 from __future__ import annotations
 
 from wherry.verbs.containers import ContainerVerbs
+from wherry.verbs.event_log import EventLogVerbs
 from wherry.verbs.images import ImageVerbs
 from wherry.verbs.system import SystemVerbs
 
 
 class Verbs(
     ContainerVerbs,
+    EventLogVerbs,
     ImageVerbs,
     SystemVerbs,
 ):

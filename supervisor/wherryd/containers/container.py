@@ -68,6 +68,8 @@ class Container:
         self.log_trouble: str | None = None
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
+        self.stopping = False
+        """Set while a stop waits for the run to end: the event log says so."""
         self.run: Run | None = None
         self.pid: int | None = None
         self.started = trio.Event()

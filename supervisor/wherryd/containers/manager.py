@@ -6,6 +6,7 @@ A change runs in the containers' nursery, so that a client that hangs up in the 
 from __future__ import annotations
 
 import errno
+import signal
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.plan import build_plan
 from wherryd.containers.removal import remove
 from wherryd.containers.supervise import Start, supervise
+from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.syscalls import pidfd_send_signal
 from wherryd.tasks import detached
@@ -106,10 +108,10 @@ class Manager:
         await self._change(partial(self._stop, container, timeout))
         return self.ending(container)
 
-    def kill(self, reference: str, signal: str) -> None:
-        """Send a signal to the first process."""
+    def kill(self, reference: str, text: str) -> None:
+        """Send a signal, by name or number, to the first process."""
         container = self.find(reference)
-        number = config.signal_number(signal)
+        number = config.signal_number(text)
         self._signal(container, number)
 
     async def restart(self, reference: str, timeout: float | None) -> None:
@@ -148,6 +150,7 @@ class Manager:
             raise
         if container.phase is not Phase.PAUSED:
             raise Conflict(f"container {container.name} was stopped or unpaused before it stood still")
+        tell(container, self.services, "pause")
         self.services.records.save(container)
 
     def unpause(self, reference: str) -> None:
@@ -155,6 +158,7 @@ class Manager:
         container = self.find(reference)
         container.move(Event.UNPAUSE)
         thaw(self.services.cgroup_of(container.id))
+        tell(container, self.services, "unpause")
         self.services.records.save(container)
 
     def rename(self, reference: str, name: str) -> None:
@@ -165,9 +169,11 @@ class Manager:
             raise Conflict(f"container {name} has that name already")
         before = container.name
         self.services.registry.rename(container, name)
+        tell(container, self.services, "rename", {"oldName": before})
         try:
             self.services.records.rename(container, name)
         except BaseException:
+            self.services.events.retract()
             self.services.registry.rename(container, before)
             raise
 
@@ -263,6 +269,7 @@ class Manager:
         except BaseException:
             self.services.registry.discard(container)
             raise
+        tell(container, self.services, "create")
 
     async def _start(
         self, container: Container, attachment: Attachment | None, *, first: bool = False
@@ -282,6 +289,7 @@ class Manager:
             self._settle_last_run(container)
             container.move(Event.START)
             await self._start(container, None)
+            tell(container, self.services, "restart")
         finally:
             container.keep = False
 
@@ -290,6 +298,7 @@ class Manager:
             await container.started.wait()
         if not container.alive:
             return
+        container.stopping = True
         seconds = container.config.spec.stop_timeout if timeout is None else timeout
         if seconds != 0:
             self._signal(container, container.config.stop_signal)
@@ -308,6 +317,7 @@ class Manager:
 
     async def _kill_all(self, container: Container) -> None:
         kill_all(self.services.cgroup_of(container.id))
+        tell(container, self.services, "kill", {"signal": str(int(signal.SIGKILL))})
         with trio.move_on_after(KILL_TIMEOUT):
             await container.ended.wait()
             return
@@ -337,6 +347,8 @@ class Manager:
                 raise KernelFailure(str(error), errno=error.errno) from error
             # It has ended; its task is about to record that.
             journal.debug("signal came after the end", id=container.id, signal=number)
+        else:
+            tell(container, self.services, "kill", {"signal": str(number)})
 
     def ending(self, container: Container) -> ExitStatus:
         """Return how a container's last run ended."""

@@ -21,6 +21,7 @@ from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.removal import remove_ended
 from wherryd.containers.supervise import adopt
+from wherryd.containers.telling import tell, tell_end
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 
@@ -45,8 +46,7 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
         if container is None or _recorded(container, entry):
             await _let_go(services, entry)
             continue
-        container.phase = Phase.PAUSED if container.phase is Phase.PAUSED else Phase.RUNNING
-        container.started_at = container.started_at or container.created_at
+        _mark_running(container, services)
         nursery.start_soon(adopt, container, services, entry)
         if entry.exit is not None:
             with trio.move_on_after(END_TIMEOUT):
@@ -55,6 +55,15 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
         if container.alive and container.id not in held:
             await _mark_lost(container, services)
     _sweep(services)
+
+
+def _mark_running(container: Container, services: Services) -> None:
+    container.started_at = container.started_at or container.created_at
+    if container.phase in (Phase.RUNNING, Phase.PAUSED):
+        return
+    container.phase = Phase.RUNNING
+    tell(container, services, "start")
+    services.records.save(container)
 
 
 def _recorded(container: Container, entry: Adopted) -> bool:
@@ -73,6 +82,9 @@ def _load(services: Services, store: Store) -> None:
         )
         container.restore(status)
         services.registry.add(container)
+        if status.get("untold"):
+            tell(container, services, "create")
+            services.records.save(container)
 
 
 async def _let_go(services: Services, entry: Adopted) -> None:
@@ -99,14 +111,18 @@ async def _mark_lost(container: Container, services: Services) -> None:
     container.exit = ExitStatus(error="it ended while neither supervisor nor launcher watched")
     container.finished_at = container.finished_at or container.started_at
     container.ended.set()
+    tell_end(container, services, container.exit)
     services.records.save(container)
+
+
+def sweep_spares(services: Services) -> None:
+    """Remove another supervisor's spares, before we make ours: it may not have been done with one."""
+    for entry in os.scandir(services.settings.spare_dir):
+        services.trash.take(services.settings.spare_dir / entry.name)
 
 
 def _sweep(services: Services) -> None:
     """Remove directories and cgroups of no container."""
-    for entry in os.scandir(services.settings.spare_dir):
-        # Another supervisor's: it may not have been done with one.
-        services.trash.take(services.settings.spare_dir / entry.name)
     for entry in os.scandir(services.settings.containers_dir):
         if services.registry.get(entry.name) is None:
             services.trash.take(services.settings.containers_dir / entry.name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wherryd import journal
 from wherryd.containers.lifecycle import Event
+from wherryd.containers.telling import tell
 
 if TYPE_CHECKING:
     from wherryd.containers.container import Container
@@ -24,9 +25,11 @@ def remove(container: Container, services: Services) -> None:
     """
     before = container.phase
     container.move(Event.REMOVE)
+    tell(container, services, "destroy")
     try:
         services.records.remove(container, partial(_let_go, container, services))
     except BaseException:
+        services.events.retract()
         container.phase = before
         raise
     _leave(container, services)
@@ -35,6 +38,7 @@ def remove(container: Container, services: Services) -> None:
 def remove_ended(container: Container, services: Services) -> None:
     """Remove a container whose end, or failed first start, was to be its removal (`--rm`, `run`)."""
     container.move(Event.REMOVE)
+    tell(container, services, "destroy")
     services.records.remove_soon(container, partial(_let_go, container, services))
     _leave(container, services)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wherryd.containers.registry import Registry
     from wherryd.containers.spares import Spares
     from wherryd.containers.trash import Trash
+    from wherryd.events.log import EventLog
     from wherryd.images.store import ImageStore
     from wherryd.launcher.handle import Launcher
     from wherryd.logs.pump import LogPump
@@ -25,6 +26,7 @@ class Services:
     settings: Settings
     registry: Registry
     records: Records
+    events: EventLog
     images: ImageStore
     launcher: Launcher
     pump: LogPump

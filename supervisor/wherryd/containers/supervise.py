@@ -37,6 +37,7 @@ from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.plan import build_plan
 from wherryd.containers.removal import remove_ended
+from wherryd.containers.telling import tell, tell_end, tell_trouble
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 from wherryd.launcher.handle import SpawnFailed
@@ -94,6 +95,8 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     container.move(Event.EXECUTING)
     if start.attachment is not None:
         start.attachment.open(container, run)
+        tell(container, services, "attach")
+    tell(container, services, "start")
     services.records.save(container)
     journal.info("container started", id=container.id, name=container.name, pid=container.pid)
     container.started.set()
@@ -134,6 +137,7 @@ async def watch(container: Container, services: Services) -> None:
     container.exit = status
     container.finished_at = time.time()
     container.move(Event.EXIT)
+    tell_end(container, services, status)
     journal.info("container ended", id=container.id, name=container.name, **_told(status))
     if not container.log.finished:
         # A full disk: the launcher keeps the pipes until every byte is in the log.
@@ -233,7 +237,7 @@ _KINDS_BY_STEP: dict[str, type[WherryError]] = {"user": BadRequest, "cwd": BadRe
 def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
     """Hand the output to the log's pump and return the rest as this run's."""
     log = container.log
-    log.on_trouble = partial(_on_trouble, container)
+    log.on_trouble = partial(_on_trouble, container, services)
     log.on_notice = partial(_on_notice, container)
     tty = None
     if held.tty is not None and held.stdout is not None and held.staging is not None:
@@ -314,8 +318,9 @@ def _open_log(container: Container) -> None:
         ) from error
 
 
-def _on_trouble(container: Container, trouble: str | None) -> None:
+def _on_trouble(container: Container, services: Services, trouble: str | None) -> None:
     container.log_trouble = trouble
+    tell_trouble(container, services, trouble)
     if trouble is None:
         journal.info("log is written again", id=container.id, name=container.name)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,9 @@ from wherry_protocol.containers import (
     Unpause,
     Wait,
 )
-from wherry_protocol.errors import BadRequest
 from wherryd.containers.attachment import Attachment
+from wherryd.containers.telling import tell
+from wherryd.control.times import nanoseconds
 from wherryd.logs.reader import read
 
 if TYPE_CHECKING:
@@ -117,6 +117,15 @@ async def start_attached(context: Context, call: StartAttached, emitter: Emitter
 async def _follow(
     context: Context, container: Container, attachment: Attachment, emitter: Emitter
 ) -> ExitStatus:
+    try:
+        await _send_all(container, attachment, emitter)
+    finally:
+        if not container.ended.is_set():
+            tell(container, context.manager.services, "detach")
+    return context.manager.ending(container)
+
+
+async def _send_all(container: Container, attachment: Attachment, emitter: Emitter) -> None:
     started = Started(id=container.id, name=container.name)
     if attachment.fds:
         await emitter.send(started, attachment.fds)
@@ -125,7 +134,6 @@ async def _follow(
         emitter.lazily(started)
     await _send_output(attachment.output(), emitter)
     await attachment.wait_ended()
-    return context.manager.ending(container)
 
 
 async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
@@ -134,8 +142,8 @@ async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
         container.log,
         streams=call.streams,
         tail=call.tail,
-        since=_nanoseconds(call.since),
-        until=_nanoseconds(call.until),
+        since=nanoseconds(call.since),
+        until=nanoseconds(call.until),
         follow=call.follow,
     )
     await _send_output(chunks, emitter)
@@ -145,15 +153,6 @@ async def _send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
     async with aclosing(chunks):
         async for chunk in chunks:
             await emitter.send(Output(stream=chunk.stream, time=chunk.time, data=chunk.data))
-
-
-def _nanoseconds(seconds: float | None) -> int | None:
-    if seconds is None:
-        return None
-    if not math.isfinite(seconds):
-        raise BadRequest(f"time {seconds} is no number of seconds")
-    # A float holds the present to a quarter of a microsecond: more digits would be noise.
-    return round(seconds * 1e6) * 1000
 
 
 ANSWERS: Answers = {

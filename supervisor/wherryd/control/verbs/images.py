@@ -12,16 +12,28 @@ if TYPE_CHECKING:
     from wherryd.control.session import Emitter
 
 
+_ACTIONS = {"untagged": "untag", "deleted": "delete"}
+"""Docker's action for what was done."""
+
+
 async def images(context: Context, _: Images) -> tuple[ImageSummary, ...]:
     return context.images.list()
 
 
 async def remove_image(context: Context, call: RemoveImage) -> tuple[str, ...]:
-    return await context.images.remove(call.ref, force=call.force, in_use=context.manager.user_of_image)
+    digest = context.images.find(call.ref)
+    done = await context.images.remove(call.ref, force=call.force, in_use=context.manager.user_of_image)
+    for line in done:
+        word, _, what = line.partition(": ")
+        context.manager.services.events.emit("image", _ACTIONS[word], digest, {"name": what})
+    return done
 
 
 async def import_image(context: Context, call: ImportImage, emitter: Emitter) -> ImageSummary:
-    return await context.images.import_archive(call.path, call.name, emitter.soon)
+    image = await context.images.import_archive(call.path, call.name, emitter.soon)
+    name = call.name or image.names[-1]
+    context.manager.services.events.emit("image", "import", image.digest, {"name": name})
+    return image
 
 
 ANSWERS: Answers = {

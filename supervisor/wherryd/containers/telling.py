@@ -1,0 +1,54 @@
+"""What the event log says of containers, in docker's words.
+
+Call it where the change is noted for the state database, with no await in between: both are then written in
+one commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherryd.events.log import NO_FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wherry_protocol.containers import ExitStatus
+    from wherryd.containers.container import Container
+    from wherryd.containers.services import Services
+
+
+def tell(container: Container, services: Services, action: str, facts: Mapping[str, str] = NO_FACTS) -> None:
+    """Put an event of a container into the log: its labels, image and name go with it, as docker has it."""
+    config = container.config
+    services.events.emit(
+        "container",
+        action,
+        container.id,
+        {**config.spec.labels, "image": config.image.reference, "name": container.name, **facts},
+    )
+
+
+def tell_end(container: Container, services: Services, status: ExitStatus) -> None:
+    """Tell how a run ended, and that it was stopped if somebody asked for that."""
+    if status.oom_killed:
+        tell(container, services, "oom")
+    lasted = max(0.0, (container.finished_at or 0) - (container.started_at or 0))
+    code = status.exit_code
+    facts = {"exitCode": "unknown" if code is None else str(code), "execDuration": str(int(lasted))}
+    if status.signal is not None:
+        facts["signal"] = str(status.signal)
+    if status.oom_killed:
+        facts["oomKilled"] = "true"
+    tell(container, services, "die", facts)
+    if container.stopping:
+        container.stopping = False
+        tell(container, services, "stop")
+
+
+def tell_trouble(container: Container, services: Services, trouble: str | None) -> None:
+    """Tell that the log cannot be written, or (None) that it can be again."""
+    if trouble is None:
+        tell(container, services, "log_resumed")
+    else:
+        tell(container, services, "log_stuck", {"reason": trouble})

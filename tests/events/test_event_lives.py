@@ -1,0 +1,154 @@
+"""What a container's life looks like in the events of a real supervisor."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wherry import AsyncClient, Conflict, Event, Missed, RunSpec
+from wherry.errors import CommandNotFound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.busybox import Archives
+    from support.daemon import Daemon
+
+    from wherry import Client
+
+
+def spec(image: Path, script: str, **more: object) -> RunSpec:
+    return RunSpec(image=str(image), command=("sh", "-c", script), **more)  # type: ignore[arg-type]  # its fields
+
+
+def told(client: Client, place: int, *filters: tuple[str, str]) -> list[Event]:
+    """Return the events after a number, up to now."""
+    with client.events(after=place, until=time.time(), filters=filters) as events:
+        found = list(events)
+    assert not [each for each in found if isinstance(each, Missed)]
+    return [each for each in found if isinstance(each, Event)]
+
+
+def actions(events: list[Event]) -> list[str]:
+    return [event.action for event in events]
+
+
+def test_a_run_from_create_to_destroy(wherryd: Daemon, busybox: Path) -> None:
+    with wherryd.client() as client:
+        place = client.last_event()
+        result = client.run(spec(busybox, "exit 3", auto_remove=True, name="brief", labels={"tier": "a"}))
+        events = told(client, place, ("container", "brief"))
+        assert actions(events) == ["create", "attach", "start", "die", "destroy"]
+        assert {event.actor for event in events} == {result.id}
+        assert [event.seq for event in events] == list(range(place + 1, place + 6))
+        basics = {"name": "brief", "image": str(busybox), "tier": "a"}
+        assert events[0].attributes == basics
+        assert events[3].attributes == {**basics, "exitCode": "3", "execDuration": "0"}
+
+
+def test_every_change_has_its_event(wherryd: Daemon, busybox: Path) -> None:
+    """In docker's words and docker's order; what was asked for and failed has none."""
+    with wherryd.client() as client:
+        place = client.last_event()
+        made = client.run_detached(
+            spec(busybox, "trap 'exit 7' TERM; while :; do read -t 9 x; done", stdin=True)
+        )
+        client.pause(made.id)
+        with pytest.raises(Conflict):
+            client.pause(made.id)
+        client.unpause(made.id)
+        client.rename(made.id, "other")
+        with pytest.raises(Conflict):
+            client.rename(made.id, "other")
+        client.kill(made.id, "WINCH")
+        client.restart(made.id)
+        client.kill(made.id, "KILL")
+        client.wait(made.id)
+        client.start(made.id)
+        client.remove(made.id, force=True)
+        events = told(client, place, ("container", made.id))
+        assert actions(events) == [
+            "create", "start", "pause", "unpause", "rename", "kill", "kill", "die", "stop", "start",
+            "restart", "kill", "die", "start", "kill", "die", "destroy",
+        ]  # fmt: skip
+        rename, winch, term, stopped = events[4:8]
+        assert (rename.attributes["oldName"], rename.attributes["name"]) == (made.name, "other")
+        assert (winch.attributes["signal"], term.attributes["signal"]) == ("28", "15")
+        assert (stopped.attributes["exitCode"], stopped.attributes.get("signal")) == ("7", None)
+        killed = events[12]
+        assert (killed.attributes["exitCode"], killed.attributes["signal"]) == ("137", "9")
+
+
+def test_a_start_that_fails_is_created_and_destroyed(wherryd: Daemon, busybox: Path) -> None:
+    with wherryd.client() as client:
+        place = client.last_event()
+        with pytest.raises(CommandNotFound):
+            client.run(RunSpec(image=str(busybox), command=("nothing-like-that",)))
+        assert actions(told(client, place)) == ["create", "destroy"]
+
+
+def test_a_client_that_leaves_detaches(wherryd: Daemon, busybox: Path) -> None:
+    with wherryd.client() as client:
+        place = client.last_event()
+        with client.run_stream(spec(busybox, "echo up; sleep 1000", name="left")) as stream:
+            next(iter(stream))
+        with client.events(after=place, filters=[("event", "detach")]) as events:
+            found = next(iter(events))
+        assert isinstance(found, Event)
+        assert found.attributes["name"] == "left"
+
+
+def test_images_have_events(wherryd: Daemon, busybox_tar: Archives) -> None:
+    with wherryd.client() as client:
+        place = client.last_event()
+        image = client.import_image(busybox_tar.tar, "told")
+        client.remove_image("told")
+        events = told(client, place, ("type", "image"))
+        assert actions(events) == ["import", "untag", "delete"]
+        assert {event.actor for event in events} == {image.digest}
+        assert events[0].attributes["name"] == "told"
+
+
+def test_a_supervisor_tells_of_its_own_start_and_end(fresh_wherryd: Daemon) -> None:
+    with fresh_wherryd.client() as client:
+        pid = client.ping().pid
+    fresh_wherryd.terminate()
+    fresh_wherryd.start()
+    with fresh_wherryd.client() as client:
+        events = told(client, 0, ("type", "daemon"))
+        assert actions(events) == ["start", "stop", "start"]
+        assert [event.seq for event in events] == [1, 2, 3]
+        assert events[0].attributes["pid"] == events[1].attributes["pid"] == str(pid)
+
+
+async def test_many_readers_see_the_same_as_it_happens(wherryd: Daemon, busybox: Path) -> None:
+    """Each from its own place on, within a moment, and the async client as the plain one."""
+    async with AsyncClient(wherryd.run_dir, autostart=False) as client:
+        place = await client.last_event()
+        async with client.events(after=place) as one, client.events(after=place) as two:
+            await client.run(spec(busybox, "true", auto_remove=True))
+            seen = [await anext(one) for _ in range(5)]
+            assert [await anext(two) for _ in range(5)] == seen
+        assert [event.action for event in seen if isinstance(event, Event)] == [
+            "create", "attach", "start", "die", "destroy",
+        ]  # fmt: skip
+
+
+def test_readers_that_never_read_slow_nobody_down(wherryd: Daemon, busybox: Path) -> None:
+    """Twenty of them, each with a full socket; runs go on, and leaving them frees everything (leak guard)."""
+    labels = {f"label-{number}": "x" * 1000 for number in range(60)}
+    with wherryd.client() as client:
+        place = client.last_event()
+        streams = [client.events(after=place) for _ in range(20)]
+        try:
+            for _ in range(25):
+                client.run(spec(busybox, "true", auto_remove=True, labels=labels)).check()
+            started = time.monotonic()
+            client.run(spec(busybox, "true", auto_remove=True)).check()
+            assert time.monotonic() - started < 1
+            assert len(told(client, place)) == 26 * 5
+        finally:
+            for stream in streams:
+                stream.close()
