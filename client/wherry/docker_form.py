@@ -76,6 +76,8 @@ def _status_words(summary: ContainerSummary, now: float) -> str:
 
 def container_document(details: ContainerDetails) -> dict[str, Any]:
     """Return the document of `inspect`."""
+    from wherry.volume_form import mount_documents  # `ps` needs this module, and not that one
+
     summary, spec = details.summary, details.spec
     return {
         "Id": summary.id,
@@ -93,7 +95,7 @@ def container_document(details: ContainerDetails) -> dict[str, Any]:
         "Driver": "overlay2",
         "Platform": "linux",
         "HostConfig": _host_config(spec),
-        "Mounts": _mounts(spec),
+        "Mounts": mount_documents(details.mounts, spec.tmpfs),
         "Config": _config(details),
         "NetworkSettings": {"Networks": {spec.network: {}}},
         "CgroupPath": details.cgroup_path,
@@ -123,8 +125,11 @@ def _exit_code(status_: ExitStatus | None) -> int | None:
 
 
 def _host_config(spec: RunSpec) -> dict[str, Any]:
+    from wherry.volume_form import bind_text
+
     return {
-        "Binds": [f"{v.source}:{v.target}:{'ro' if v.read_only else 'rw'}" for v in spec.volumes],
+        "Binds": [bind_text(volume) for volume in spec.volumes if volume.source],
+        "VolumesFrom": list(spec.volumes_from) or None,
         "NetworkMode": spec.network,
         "PortBindings": {},
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
@@ -143,24 +148,6 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
 def _tmpfs_options(size: int | None, mode: int, read_only: bool, executable: bool) -> str:
     options = ["ro" if read_only else "rw", "exec" if executable else "noexec", f"mode={mode:o}"]
     return ",".join(options if size is None else [*options, f"size={size}"])
-
-
-def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
-    binds = [
-        {
-            "Type": "bind", "Source": v.source, "Destination": v.target,
-            "Mode": "ro" if v.read_only else "", "RW": not v.read_only, "Propagation": "rprivate",
-        }
-        for v in spec.volumes
-    ]  # fmt: skip
-    tmpfs = [
-        {
-            "Type": "tmpfs", "Source": "", "Destination": t.target, "Mode": "", "RW": not t.read_only,
-            "Propagation": "",
-        }
-        for t in spec.tmpfs
-    ]  # fmt: skip
-    return [*binds, *tmpfs]
 
 
 def _config(details: ContainerDetails) -> dict[str, Any]:

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def absolute(spec: RunSpec) -> RunSpec:
-    """Return the specification with `base_dir` filled in and volume sources made absolute."""
+    """Return the specification with `base_dir` filled in and volume sources that are paths made absolute.
+
+    As docker has it: what has a slash, or a dot in front, is a path; else it is a volume's name.
+    """
     base = os.path.abspath(spec.base_dir or os.getcwd())
     volumes = tuple(
-        volume if volume.source.startswith("/") else volume.replace(source=_under(base, volume.source))
+        volume.replace(source=_under(base, volume.source)) if _is_relative(volume.source) else volume
         for volume in spec.volumes
     )
     return spec.replace(base_dir=base, volumes=volumes)
@@ -26,6 +29,10 @@ def absolute(spec: RunSpec) -> RunSpec:
 def absolute_path(path: str | os.PathLike[str]) -> str:
     """Return a path as it is, seen from the working directory."""
     return os.path.abspath(path)
+
+
+def _is_relative(source: str) -> bool:
+    return source.startswith(".") or ("/" in source and not source.startswith("/"))
 
 
 def _under(base: str, path: str) -> str:

@@ -45,6 +45,7 @@ from wherryd.logs.pump import LogPump
 from wherryd.notify import sd_notify
 from wherryd.store import Store
 from wherryd.tasks import guarded
+from wherryd.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
         stack.callback(pump.close)
         async with open_launcher(settings.run_dir) as launcher, trio.open_nursery() as background:
             services = _services(settings, store, images, launcher, pump, cgroup_root)
+            services.volumes.recover()
             background.start_soon(guarded, "state writer", services.records.run)
             background.start_soon(guarded, "trash", services.trash.run)
             sweep_spares(services)
@@ -144,6 +146,7 @@ def _services(
     cgroup_root: Path,
 ) -> Services:
     events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
+    trash = Trash(settings.trash_dir)
     return Services(
         settings=settings,
         registry=Registry(),
@@ -152,7 +155,8 @@ def _services(
         images=images,
         launcher=launcher,
         pump=pump,
-        trash=Trash(settings.trash_dir),
+        volumes=VolumeStore(settings.volumes_dir, store.connection, trash, settings.mountpoint),
+        trash=trash,
         spares=Spares(settings.spare_dir),
         cgroup_root=cgroup_root,
     )

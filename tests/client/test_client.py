@@ -201,11 +201,13 @@ def test_paths_are_made_absolute_where_the_user_stands(
         names=("x",), digest="sha256:0", created_at=0.0, size=1, files=1, source="x"
     ))  # fmt: skip
     client.create(RunSpec(image="x.tar", volumes=(Volume(source="../d", target="/d"),)))
-    client.create(RunSpec(image="x.tar", base_dir="/b", volumes=(Volume(source="d", target="/d"),)))
+    client.create(RunSpec(image="x.tar", base_dir="/b", volumes=(Volume(source="d/e", target="/d"),)))
+    client.create(RunSpec(image="x.tar", base_dir="/b", volumes=(Volume(source="name", target="/d"),)))
     client.import_image("x.tar")
-    first, second, third = fake.calls
+    first, second, named, third = fake.calls
     assert (first.spec.base_dir, first.spec.volumes[0].source) == (str(tmp_path), str(tmp_path.parent / "d"))
-    assert (second.spec.base_dir, second.spec.volumes[0].source) == ("/b", "/b/d")
+    assert (second.spec.base_dir, second.spec.volumes[0].source) == ("/b", "/b/d/e")
+    assert named.spec.volumes[0].source == "name"
     assert third.path == str(tmp_path / "x.tar")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry import BadRequest, ExitStatus, ImageSummary, Output, Progress, RunSpec, Tmpfs, Ulimit, Volume
-from wherry.cli import options
+from wherry.cli import mounts, options
 from wherry.cli.logs import LineStamper, parse_tail
 from wherry.cli.progress import progress_line
 from wherry.cli.table import print_table
@@ -18,7 +18,7 @@ from wherry.cli.template import compile_template
 from wherry.cli.terminal import DetachKeys
 from wherry.docker_form import container_document, container_row, image_rows, rfc3339, rfc3339_seconds
 from wherry.human import human_duration, human_size, parse_size, parse_time
-from wherry_protocol.containers import ContainerDetails, ContainerSummary
+from wherry_protocol.containers import ContainerDetails, ContainerSummary, MountPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,10 @@ def details(spec: RunSpec, **fields: Any) -> ContainerDetails:
         summary=summary(**fields), spec=spec, path="/bin/sh", args=("-c", "x"), env={"A": "1"}, workdir="/",
         user="", hostname="h", stop_signal="SIGTERM", pid=42, image_digest=None, log_path="/l/log",
         directory="/d", cgroup_path="/c",
+        mounts=tuple(
+            MountPoint(type="bind", source=each.source, target=each.target, read_only=each.read_only)
+            for each in spec.volumes
+        ),
     )  # fmt: skip
 
 
@@ -259,20 +263,22 @@ class TestOptions:
     """The grammar of option values."""
 
     def test_volumes(self) -> None:
-        assert options.volume("/a:/b") == Volume(source="/a", target="/b")
-        assert options.volume("./a:/b:ro") == Volume(source="./a", target="/b", read_only=True)
-        assert options.volume("d/e:/b:rw") == Volume(source="d/e", target="/b")
-        for text in ("/a", "/a:", ":/b", "/a:b", "/a:/b:rx", "/a:/b:ro:x", "name:/b", ""):
+        assert mounts.volume("/a:/b") == Volume(source="/a", target="/b")
+        assert mounts.volume("./a:/b:ro") == Volume(source="./a", target="/b", read_only=True)
+        assert mounts.volume("name:/b:nocopy") == Volume(source="name", target="/b", copy=False)
+        assert mounts.volume("/b") == Volume(source="", target="/b")
+        assert mounts.volume("d/e:/b:rw") == Volume(source="d/e", target="/b")
+        for text in ("a", "/a:", ":/b", "/a:b", "/a:/b:rx", "/a:/b:ro:x", "/a:/b:shared", ""):
             with pytest.raises(BadRequest, match="-v "):
-                options.volume(text)
+                mounts.volume(text)
 
     def test_tmpfs(self) -> None:
-        made = options.tmpfs("/t:size=64m,mode=1777,ro,exec,nosuid")
+        made = mounts.tmpfs("/t:size=64m,mode=1777,ro,exec,nosuid")
         assert made == Tmpfs(target="/t", size=64 << 20, mode=0o1777, read_only=True, exec=True)
-        assert options.tmpfs("/t") == Tmpfs(target="/t")
+        assert mounts.tmpfs("/t") == Tmpfs(target="/t")
         for text in ("t", "", "/t:size=x", "/t:mode=9", "/t:mode=", "/t:huge"):
             with pytest.raises(BadRequest, match="--tmpfs "):
-                options.tmpfs(text)
+                mounts.tmpfs(text)
 
     def test_ulimits(self) -> None:
         assert options.ulimit("nofile=1024:2048") == Ulimit(name="nofile", soft=1024, hard=2048)

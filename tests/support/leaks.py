@@ -58,7 +58,8 @@ def _of_daemon(each: daemon.Daemon) -> Counter[str]:
     things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
     things.update(f"mount {line}" for line in daemon.mounts(each.root))
     # Not the trash: it is emptied for many at once, and Daemon.close waits for that.
-    things.update(f"directory {path}" for path in daemon.entries(each.state_dir / "containers"))
+    for folder in ("containers", "volumes"):
+        things.update(f"directory {path}" for path in daemon.entries(each.state_dir / folder))
     return things
 
 

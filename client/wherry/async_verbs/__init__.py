@@ -10,6 +10,7 @@ from wherry.async_verbs.containers import AsyncContainerVerbs
 from wherry.async_verbs.event_log import AsyncEventLogVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
+from wherry.async_verbs.volumes import AsyncVolumeVerbs
 
 
 class AsyncVerbs(
@@ -17,6 +18,7 @@ class AsyncVerbs(
     AsyncEventLogVerbs,
     AsyncImageVerbs,
     AsyncSystemVerbs,
+    AsyncVolumeVerbs,
 ):
     """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
 

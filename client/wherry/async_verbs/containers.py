@@ -116,9 +116,12 @@ class AsyncContainerVerbs(AsyncVerbsBase):
         """Return the exit once the container has ended; at once if it has."""
         return await self.call(containers.Wait(ref=ref))
 
-    async def remove(self, ref: str, *, force: bool = False) -> None:
-        """Remove an ended container; with `force` a running one is killed first."""
-        await self.call(containers.Remove(ref=ref, force=force))
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove an ended container; with `force` a running one is killed first.
+
+        With `volumes` go those that were made for it without a name, unless another container has them.
+        """
+        await self.call(containers.Remove(ref=ref, force=force, volumes=volumes))
 
     async def rename(self, ref: str, name: str) -> None:
         """Give a container another name."""

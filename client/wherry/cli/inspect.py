@@ -15,6 +15,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from wherry.cli.parser import Parser
@@ -27,14 +28,19 @@ def _configure(parser: Parser) -> None:
 
 
 def _inspect(client: Client, args: Namespace) -> int:
+    return show_documents(args.refs, lambda ref: container_document(client.inspect(ref)), args.format)
+
+
+def show_documents(refs: Sequence[str], find: Callable[[str], dict[str, Any]], format_: str | None) -> int:
+    """Print what is found of each reference, and complain of those that are not there."""
     documents: list[dict[str, Any]] = []
     missing: list[NotFound] = []
-    for ref in args.refs:
+    for ref in refs:
         try:
-            documents.append(container_document(client.inspect(ref)))
+            documents.append(find(ref))
         except NotFound as error:
             missing.append(error)
-    _show(documents, args.format)
+    _show(documents, format_)
     for each in missing:
         complain(str(each))
     return missing[0].exit_code if missing else 0

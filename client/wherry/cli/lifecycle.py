@@ -60,8 +60,11 @@ def _signalled(parser: Parser) -> None:
     _refs(parser)
 
 
-def _forced(parser: Parser) -> None:
+def _removed(parser: Parser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="kill a running one first")
+    parser.add_argument(
+        "-v", "--volumes", action="store_true", help="and the volumes made for it without a name"
+    )
     _refs(parser)
 
 
@@ -120,7 +123,7 @@ def _wait(client: Client, args: Namespace) -> int:
 
 def _remove(client: Client, args: Namespace) -> int:
     def act(ref: str) -> str:
-        client.remove(ref, force=args.force)
+        client.remove(ref, force=args.force, volumes=args.volumes)
         return ref
 
     return for_each(args.refs, act)
@@ -138,6 +141,6 @@ COMMANDS = {
     "pause": Command(configure=_refs, execute=_pause),
     "unpause": Command(configure=_refs, execute=_unpause),
     "wait": Command(configure=_refs, execute=_wait),
-    "rm": Command(configure=_forced, execute=_remove),
+    "rm": Command(configure=_removed, execute=_remove),
     "rename": Command(configure=_renamed, execute=_rename),
 }

@@ -43,6 +43,12 @@ GROUPS = (
         ("import", "images", "Put an archive into the store"),
         ("rmi", "images", "Remove images from the store"),
     )),
+    ("Nouns", (
+        ("container", "nouns", "Containers: ls, run, stop, …"),
+        ("image", "nouns", "Images: ls, import, rm, …"),
+        ("system", "nouns", "This supervisor: info, …"),
+        ("volume", "nouns", "Volumes: create, ls, inspect, rm"),
+    )),
     ("System", (
         ("info", "system", "Print the supervisor's directories, host facts and counts"),
         ("version", "system", "Print versions of client and supervisor"),
@@ -145,16 +151,21 @@ def global_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def load(name: str) -> tuple[Command, Parser]:
     """Return a command and its parser. Raises UsageError for an unknown name."""
-    from wherry.cli.parser import Parser
-
     for _title, commands in GROUPS:
         for known, module, text in commands:
             if known == name:
-                command: Command = import_module(f"wherry.cli.{module}").COMMANDS[name]
-                parser = Parser(name, text)
-                command.configure(parser)
-                return command, parser
+                return load_from(module, text, name)
     raise UsageError(f"{name}: there is no such command", hint="see 'wherry --help'")
+
+
+def load_from(module: str, text: str, name: str) -> tuple[Command, Parser]:
+    """Return a command of a module, and its parser."""
+    from wherry.cli.parser import Parser
+
+    command: Command = import_module(f"wherry.cli.{module}").COMMANDS[name]
+    parser = Parser(name, text)
+    command.configure(parser)
+    return command, parser
 
 
 def help_text() -> str:

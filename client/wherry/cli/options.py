@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 
-from wherry.human import parse_size
-from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Tmpfs, Ulimit, Volume
+from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.typed import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wherry.cli.parser import Parser
+    from wherry_protocol.containers import Tmpfs, Volume
 
 _UNLIMITED = -1
 
@@ -37,7 +37,28 @@ def add_options(parser: Parser) -> None:
         help="set a variable, or pass ours on",
     )
     add("--env-file", metavar="FILE", action="append", default=[], help="set variables from a file's lines")
-    add("-v", "--volume", metavar="SRC:DST[:ro]", action="append", default=[], help="show a host path inside")
+    add(
+        "-v",
+        "--volume",
+        metavar="[SRC:]DST[:OPTIONS]",
+        action="append",
+        default=[],
+        help="mount a host path or volume (ro, nocopy, rslave)",
+    )
+    add(
+        "--mount",
+        metavar="KEY=VALUE,…",
+        action="append",
+        default=[],
+        help="the same at length: type=bind|volume|tmpfs,source=,target=,readonly,…",
+    )
+    add(
+        "--volumes-from",
+        metavar="CONTAINER[:ro]",
+        action="append",
+        default=[],
+        help="mount what another container has",
+    )
     add(
         "--tmpfs",
         metavar="DST[:OPTIONS]",
@@ -70,15 +91,26 @@ def spec_from(args: Namespace) -> RunSpec:
     if not args.operands:
         raise BadRequest("an image is missing", hint="'host' runs this machine's own programs")
     image, *command = args.operands
+    volumes, tmpfs = _mounts(args)
     return RunSpec(
         image=image, command=tuple(command), name=args.name, auto_remove=args.rm, hostname=args.hostname,
         entrypoint=entrypoint(args.entrypoint), env=environment(args.env_file, args.env, os.environ),
-        volumes=tuple(map(volume, args.volume)), tmpfs=tuple(map(tmpfs, args.tmpfs)),
+        volumes=volumes, volumes_from=tuple(args.volumes_from), tmpfs=tmpfs,
         workdir=args.workdir, user=args.user, read_only=args.read_only, init=args.init,
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
         stdin=args.interactive, tty=args.tty,
     )  # fmt: skip
+
+
+def _mounts(args: Namespace) -> tuple[tuple[Volume, ...], tuple[Tmpfs, ...]]:
+    if not (args.volume or args.mount or args.tmpfs):
+        return (), ()
+    from wherry.cli import mounts
+
+    return mounts.split(
+        [*map(mounts.volume, args.volume), *map(mounts.mount, args.mount), *map(mounts.tmpfs, args.tmpfs)]
+    )
 
 
 def entrypoint(value: str | None) -> tuple[str, ...] | None:
@@ -118,50 +150,6 @@ def _assign(found: dict[str, str], text: str, ours: Mapping[str, str], option: s
         found[name] = value
     elif name in ours:
         found[name] = ours[name]
-
-
-def volume(text: str) -> Volume:
-    """Read SRC:DST[:ro|rw]."""
-    source, *rest = text.split(":")
-    if not source or len(rest) not in {1, 2} or rest[1:] not in ([], ["ro"], ["rw"]):
-        raise BadRequest(f"-v {text!r}: expected SOURCE:TARGET, SOURCE:TARGET:ro or SOURCE:TARGET:rw")
-    if not source.startswith(("/", ".")) and "/" not in source:
-        raise BadRequest(
-            f"-v {text!r}: {source!r} is no path, and there are no named volumes", hint=f"write ./{source}"
-        )
-    if not rest[0].startswith("/"):
-        raise BadRequest(f"-v {text!r}: the target {rest[0]!r} is not an absolute path")
-    return Volume(source=source, target=rest[0], read_only=rest[1:] == ["ro"])
-
-
-def tmpfs(text: str) -> Tmpfs:
-    """Read DST[:size=64m,mode=1777,ro,exec]."""
-    target, _colon, options = text.partition(":")
-    if not target.startswith("/"):
-        raise BadRequest(f"--tmpfs {text!r}: the target {target!r} is not an absolute path")
-    made = Tmpfs(target=target)
-    for option in filter(None, options.split(",")):
-        made = _tmpfs_option(made, option, text)
-    return made
-
-
-def _tmpfs_option(made: Tmpfs, option: str, text: str) -> Tmpfs:
-    name, _equals, value = option.partition("=")
-    switches = {
-        "ro": {"read_only": True},
-        "rw": {"read_only": False},
-        "exec": {"exec": True},
-        "noexec": {"exec": False},
-    }
-    if option in switches:
-        return made.replace(**switches[option])
-    if option in {"nosuid", "nodev"}:
-        return made  # always so
-    if name == "size":
-        return made.replace(size=parse_size(value, f"--tmpfs {text!r}"))
-    if name == "mode" and value and not value.strip("01234567"):
-        return made.replace(mode=int(value, 8))
-    raise BadRequest(f"--tmpfs {text!r}: {option!r} is not known", hint="size=64m, mode=1777, ro, exec")
 
 
 def ulimit(text: str) -> Ulimit:

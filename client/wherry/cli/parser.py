@@ -12,7 +12,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 from wherry_protocol.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from wherry.client import Client
@@ -30,6 +30,11 @@ class Command(Value):
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """Return a formatter that knows its width: argparse makes one per option, and asks `shutil` (3 ms)."""
     return argparse.HelpFormatter(prog, width=_HELP_WIDTH)
+
+
+def _raw_formatter(prog: str) -> argparse.HelpFormatter:
+    """Return one that leaves the lines of a list alone."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=_HELP_WIDTH)
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +55,11 @@ class Parser(argparse.ArgumentParser):
         """Let options end at the first operand: it and all that follows land in `operands`."""
         self.trailing = usage
         self.usage = f"{self.prog} [OPTIONS] {usage}"
+
+    def list_below(self, lines: Sequence[str]) -> None:
+        """Print lines as they are after the help."""
+        self.formatter_class = _raw_formatter
+        self.epilog = "\n".join(lines)
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Read a command line. Raises UsageError."""

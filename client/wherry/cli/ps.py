@@ -25,13 +25,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def parse_filter(text: str) -> tuple[str, str]:
-    """Read KEY=VALUE."""
+def parse_filter(text: str, known: str = "name, id, status, label, exited, ancestor") -> tuple[str, str]:
+    """Read KEY=VALUE; `known` are the keys that there are."""
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise BadRequest(
-            f"--filter {text!r}: expected KEY=VALUE", hint="name, id, status, label, exited, ancestor"
-        )
+        raise BadRequest(f"--filter {text!r}: expected KEY=VALUE", hint=known)
     return key, value
 
 

@@ -10,6 +10,7 @@ from wherry.verbs.containers import ContainerVerbs
 from wherry.verbs.event_log import EventLogVerbs
 from wherry.verbs.images import ImageVerbs
 from wherry.verbs.system import SystemVerbs
+from wherry.verbs.volumes import VolumeVerbs
 
 
 class Verbs(
@@ -17,6 +18,7 @@ class Verbs(
     EventLogVerbs,
     ImageVerbs,
     SystemVerbs,
+    VolumeVerbs,
 ):
     """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
 

@@ -115,9 +115,12 @@ class ContainerVerbs(VerbsBase):
         """Return the exit once the container has ended; at once if it has."""
         return self.call(containers.Wait(ref=ref))
 
-    def remove(self, ref: str, *, force: bool = False) -> None:
-        """Remove an ended container; with `force` a running one is killed first."""
-        self.call(containers.Remove(ref=ref, force=force))
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove an ended container; with `force` a running one is killed first.
+
+        With `volumes` go those that were made for it without a name, unless another container has them.
+        """
+        self.call(containers.Remove(ref=ref, force=force, volumes=volumes))
 
     def rename(self, ref: str, name: str) -> None:
         """Give a container another name."""

@@ -66,6 +66,8 @@ class Container:
         self.exit: ExitStatus | None = None
         self.log = Log(directory)
         self.log_trouble: str | None = None
+        self.made_volumes: tuple[str, ...] = ()
+        """Names of the volumes that were made for it, anonymous or not."""
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
         self.stopping = False
@@ -147,6 +149,7 @@ class Container:
             log_path=str(self.directory / "log"),
             directory=str(self.directory),
             cgroup_path=cgroup_path,
+            mounts=config.mounts,
         )
 
 

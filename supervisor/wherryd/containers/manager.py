@@ -5,6 +5,7 @@ A change runs in the containers' nursery, so that a client that hangs up in the 
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import signal
 import time
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import BadRequest, Conflict, InternalError, KernelFailure, NotFound, WherryError
+from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NotFound, WherryError
 from wherryd import journal
-from wherryd.containers import config, filters, mountpoints, names
+from wherryd.containers import config, filters, mounting, names
 from wherryd.containers.cgroup import freeze, kill_all, thaw
 from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Event, Phase
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from wherry_protocol.system import Progress
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.services import Services
-
-SOURCE_TIMEOUT = 5.0
-"""Seconds for looking at volume sources: they may be on a file system that does not answer."""
 
 KILL_TIMEOUT = 15.0
 """Seconds for a container to end after SIGKILL; longer means that it is stuck in the kernel."""
@@ -75,13 +73,13 @@ class Manager:
     async def dry_run(self, spec: RunSpec) -> str:
         """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
         config.check_spec(spec)
-        if spec.volumes:
-            await self._check_sources(spec)
+        if spec.volumes or spec.volumes_from:
+            await mounting.check(spec, self.services)
         image = await self.services.images.resolve(spec.image, spec.base_dir)
         container_id = names.new_id()
         return build_plan(
             container_id=container_id,
-            config=config.resolve(spec, image, container_id, tuple(map(mountpoints.bind, spec.volumes))),
+            config=config.resolve(spec, image, container_id, mounting.preview(spec, image, self.services)),
             directory=self.services.settings.containers_dir / container_id,
             cgroup=str(self.services.cgroup_of(container_id)),
             mountpoint=self.services.settings.mountpoint,
@@ -127,13 +125,15 @@ class Manager:
         await container.ended.wait()
         return self.ending(container)
 
-    async def remove(self, reference: str, *, force: bool) -> None:
-        """Remove an ended container, with `force` a running one too."""
+    async def remove(self, reference: str, *, force: bool, volumes: bool = False) -> None:
+        """Remove an ended container, with `force` a running one too; `volumes`: and its anonymous ones."""
         container = self.find(reference)
         if force:
             await self._change(partial(self._force_end, container))
         if self.services.registry.get(container.id) is container:
             remove(container, self.services)
+            if volumes:
+                mounting.drop_volumes(container, self.services)
 
     # -- changing -------------------------------------------------------------------------------------------
 
@@ -250,24 +250,32 @@ class Manager:
         config.check_spec(spec)
         if spec.name is not None:
             self.services.registry.check_free(spec.name)
-        if spec.volumes:
-            await self._check_sources(spec)
+        if spec.volumes or spec.volumes_from:
+            await mounting.check(spec, self.services)
         image = await self.services.images.resolve(spec.image, spec.base_dir, progress)
         container_id = names.new_id()
-        return Container(
+        settled = config.resolve(spec, image, container_id)
+        made: tuple[str, ...] = ()
+        if mounting.mounts_anything(spec, image):
+            mounts, made = await mounting.provide(spec, image, self.services)
+            settled = dataclasses.replace(settled, mounts=mounts)
+        container = Container(
             container_id=container_id,
             name=spec.name or names.new_name(self.services.registry.names),
-            config=config.resolve(spec, image, container_id, tuple(map(mountpoints.bind, spec.volumes))),
+            config=settled,
             directory=self.services.settings.containers_dir / container_id,
             created_at=time.time(),
         )
+        container.made_volumes = made
+        return container
 
     def _add(self, container: Container) -> None:
-        self.services.registry.add(container)
         try:
+            self.services.registry.add(container)
             self.services.records.add(container)
         except BaseException:
             self.services.registry.discard(container)
+            self.services.volumes.withdraw(container.made_volumes)
             raise
         tell(container, self.services, "create")
 
@@ -355,16 +363,3 @@ class Manager:
         if container.exit is None:
             raise NotFound(f"container {container.name} was removed before it ever ran")
         return container.exit
-
-    async def _check_sources(self, spec: RunSpec) -> None:
-        settings = self.services.settings
-        with trio.move_on_after(SOURCE_TIMEOUT):
-            await trio.to_thread.run_sync(
-                mountpoints.check_sources,
-                spec.volumes,
-                (settings.state_dir, settings.run_dir),
-                abandon_on_cancel=True,
-            )
-            return
-        sources = ", ".join(volume.source for volume in spec.volumes)
-        raise BadRequest(f"volume source {sources}: the file system did not answer in {SOURCE_TIMEOUT:.0f} s")

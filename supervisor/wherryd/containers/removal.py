@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wherryd import journal
 from wherryd.containers.lifecycle import Event
+from wherryd.containers.mounting import drop_volumes
 from wherryd.containers.telling import tell
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def remove_ended(container: Container, services: Services) -> None:
     tell(container, services, "destroy")
     services.records.remove_soon(container, partial(_let_go, container, services))
     _leave(container, services)
+    if container.config.mounts:
+        # One that never ran leaves nothing of what was made for it; else `--rm` is `rm --volumes`.
+        drop_volumes(container, services, all_made=container.started_at is None)
 
 
 def _leave(container: Container, services: Services) -> None:

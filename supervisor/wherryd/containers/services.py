@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Launcher
     from wherryd.logs.pump import LogPump
     from wherryd.settings import Settings
+    from wherryd.volumes.store import VolumeStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Services:
     records: Records
     events: EventLog
     images: ImageStore
+    volumes: VolumeStore
     launcher: Launcher
     pump: LogPump
     trash: Trash

@@ -33,10 +33,10 @@ class Trash:
         self._work = trio.Event()
         self._work.set()
 
-    def take(self, path: Path) -> None:
-        """Move a directory out of sight; nothing happens when it is not there."""
+    def take(self, path: Path, name: str | None = None) -> None:
+        """Move a directory out of sight, under a name of its own; nothing happens when it is not there."""
         try:
-            path.rename(self._directory / path.name)
+            path.rename(self._directory / (name or path.name))
         except FileNotFoundError:
             return
         self._work.set()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from wherryd.containers.manager import Manager
     from wherryd.control.facts import Facts
     from wherryd.images.store import ImageStore
+    from wherryd.volumes.store import VolumeStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,11 @@ class Context:
     def images(self) -> ImageStore:
         """The image store."""
         return self.manager.services.images
+
+    @property
+    def volumes(self) -> VolumeStore:
+        """The volumes."""
+        return self.manager.services.volumes
 
 
 Answers = dict[type[Any], Callable[[Context, Any], Awaitable[Any]]]

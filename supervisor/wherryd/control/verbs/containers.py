@@ -83,7 +83,7 @@ async def wait(context: Context, call: Wait) -> ExitStatus:
 
 
 async def remove(context: Context, call: Remove) -> None:
-    await context.manager.remove(call.ref, force=call.force)
+    await context.manager.remove(call.ref, force=call.force, volumes=call.volumes)
 
 
 async def rename(context: Context, call: Rename) -> None:
