@@ -1,4 +1,4 @@
-"""Containers and images in docker's words and field names, so that people's jq lines and templates work.
+"""Containers in docker's words and field names, so that people's jq lines and templates work.
 
 Owns the wording; pure: must never ask the supervisor or the clock.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from wherry.human import human_duration, human_size
+from wherry.human import human_duration
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
-    from wherry_protocol.images import ImageSummary
 
 SHORT_ID = 12
 _SHORT_COMMAND = 20
@@ -175,20 +174,6 @@ def _env(env: Mapping[str, str]) -> list[str]:
 
 def _whole(seconds: float) -> float | int:
     return int(seconds) if seconds == int(seconds) else seconds
-
-
-def image_rows(image: ImageSummary, now: float, *, whole: bool = False) -> list[dict[str, Any]]:
-    """Return a row of `images` for each of an image's names."""
-    digest = image.digest if whole else image.digest.removeprefix("sha256:")[:SHORT_ID]
-    return [
-        {
-            "ID": digest, "Name": name, "Digest": image.digest,
-            "CreatedAt": rfc3339_seconds(image.created_at),
-            "CreatedSince": human_duration(now - image.created_at) + " ago",
-            "Size": human_size(image.size), "Files": image.files, "Source": image.source,
-        }
-        for name in image.names or ("<none>",)
-    ]  # fmt: skip
 
 
 def rfc3339_seconds(seconds: float | None) -> str:

@@ -1,13 +1,17 @@
 """Processes of ours for what must not happen in the supervisor: starts one, hears its records, ends it.
 
 Owns how such a process begins: an interpreter that sees our package and two others, without site, user or
-current directory, without environment. Whatever happens, it is gone when the `with` block is left.
+current directory, without environment. Whatever happens, it and its children are gone when the `with` block
+is left.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -37,15 +41,15 @@ import_module(sys.argv[1]).main(sys.argv[2])
 
 @asynccontextmanager
 async def worker(
-    module: str, argument: str, *, data: int, fds: Sequence[int] = ()
+    module: str, argument: str, *, data: int | None, fds: Sequence[int] = ()
 ) -> AsyncGenerator[trio.Process]:
     """Run `main(argument)` of a module; descriptor 0 is a copy of `data`, 1 a pipe for its records.
 
-    `fds` keep their numbers.
+    Without `data` 0 is /dev/null. `fds` keep their numbers.
     """
     process = await trio.lowlevel.open_process(
         [sys.executable, "-I", "-S", "-c", _CODE, module, argument, *_import_paths()],
-        stdin=data,
+        stdin=subprocess.DEVNULL if data is None else data,
         stdout=-1,
         env={},
         cwd="/",
@@ -55,12 +59,16 @@ async def worker(
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout is not None  # noqa: S101 - asked for above
         with trio.move_on_after(KILL_TIMEOUT, shield=True) as waiting:
             await process.wait()
+            # its children have the pipe too: the end of it is the end of the last one
+            while await process.stdout.receive_some():
+                pass
         if waiting.cancelled_caught:
             journal.error("a worker process is stuck in the kernel", pid=process.pid, module=module)
-        assert process.stdout is not None  # noqa: S101 - asked for above
         with trio.CancelScope(shield=True):
             await process.stdout.aclose()
 

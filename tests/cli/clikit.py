@@ -72,7 +72,7 @@ def kept(daemon: Daemon) -> set[str]:
     Not trash, which is on its way out, nor what the `host` image keeps for the next time.
     """
     found: set[str] = set()
-    for folder in ("containers", "images/layers", "images/tmp"):
+    for folder in ("containers", "images/layers", "images/manifests", "images/tmp"):
         # os.walk, unlike rglob, does not mind what is removed meanwhile.
         for where, directories, files in os.walk(daemon.state_dir / folder):
             found.update(f"{where}/{name}" for name in (*directories, *files))

@@ -16,8 +16,9 @@ from wherry.cli.progress import progress_line
 from wherry.cli.table import print_table
 from wherry.cli.template import compile_template
 from wherry.cli.terminal import DetachKeys
-from wherry.docker_form import container_document, container_row, image_rows, rfc3339, rfc3339_seconds
+from wherry.docker_form import container_document, container_row, rfc3339, rfc3339_seconds
 from wherry.human import human_duration, human_size, parse_size, parse_time
+from wherry.image_form import image_rows
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, MountPoint
 
 if TYPE_CHECKING:

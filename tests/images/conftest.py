@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tarkit import member, tar_bytes
 
-from wherryd.images import archives, extraction
+from wherryd.images import archives, extraction, loading
 from wherryd.images.store import ImageStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def nothing_left(state: Path) -> Callable[[], None]:
     """Assert that no layer and no temporary file is there, and no worker."""
 
     def check() -> None:
-        for name in ("tmp", "layers"):
+        for name in ("tmp", "layers", "manifests"):
             assert list((state / "images" / name).iterdir()) == []
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -75,11 +75,26 @@ def extractions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that workers were started for."""
     started: list[Path] = []
 
-    async def counted(fd: int, folder: Path, on_read: Callable[[int], None]) -> object:
+    async def counted(fd: int, folder: Path, on_read: Callable[[int], None], *, plain: bool) -> object:
         started.append(folder)
-        return await extraction.extract(fd, folder, on_read)
+        return await extraction.extract(fd, folder, on_read, plain=plain)
 
     monkeypatch.setattr(archives, "extract", counted)
+    return started
+
+
+@pytest.fixture
+def layer_extractions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of the layers that workers were started for."""
+    started: list[Path] = []
+
+    async def counted(
+        jobs: Sequence[extraction.LayerJob], on_read: Callable[[int], None]
+    ) -> list[extraction.Unpacked]:
+        started.extend(job.folder for job in jobs)
+        return await extraction.extract_layers(jobs, on_read)
+
+    monkeypatch.setattr(loading, "extract_layers", counted)
     return started
 
 

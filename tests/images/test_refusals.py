@@ -129,10 +129,10 @@ HOSTILE = {
     "folders 300 deep": (lambda _: deep(300), "too deep"),
     "docker save": (
         lambda _: tar_bytes(member("manifest.json", b"[]"), member("abc/layer.tar", b"")),
-        "not a root file system",
+        "it holds no image",
     ),
     "oci layout": (
-        lambda _: tar_bytes(member("oci-layout", b"{}"), folder("blobs")), "not a root file system"
+        lambda _: tar_bytes(member("oci-layout", b"{}"), folder("blobs")), "it holds no image"
     ),
     "wrong checksum": (lambda _: raw_header().replace(b"ustar", b"Ustar"), "looks like other data"),
     "damaged second header": (

@@ -93,10 +93,10 @@ async def test_file_that_changes_while_it_is_read_is_refused(
     """A layer of half the old and half the new file must not get a digest."""
     path = archive(random_tar(1))
 
-    async def growing(fd: int, folder: Path, on_read: Callable[[int], None]) -> object:
+    async def growing(fd: int, folder: Path, on_read: Callable[[int], None], *, plain: bool) -> object:
         with open(path, "ab") as file:
             file.write(b"more")
-        return await extraction.extract(fd, folder, on_read)
+        return await extraction.extract(fd, folder, on_read, plain=plain)
 
     monkeypatch.setattr(archives, "extract", growing)
     with pytest.raises(ImageError, match="changed while it was being read"):
@@ -190,13 +190,13 @@ async def test_power_cut_leaves_a_whole_layer_or_none(
     digest = (await store.resolve(path, None)).digest
     assert digest is not None
     (layer,) = (state / "images/layers").iterdir()
-    assert sorted(entry.name for entry in layer.iterdir()) == ["root", "settling.json"]
+    assert sorted(entry.name for entry in layer.iterdir()) == ["root", "settling.json", "split.zst"]
     settled = state / "settled"
     monkeypatch.undo()
     shutil.copytree(layer, settled / layer.name)
     store.recover()
     assert store.find(digest) == digest, "a crash of the supervisor takes no layer away"
-    assert sorted(entry.name for entry in layer.iterdir()) == ["layer.json", "root"]
+    assert sorted(entry.name for entry in layer.iterdir()) == ["layer.json", "root", "split.zst"]
     for boot_id, left in (("another boot", 1), (None, 0)):
         monkeypatch.setattr(layers, "_boot_id", lambda value=boot_id: value)
         if boot_id is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wherry.async_event_stream import AsyncEventStream
     from wherry_protocol import images
-    from wherry_protocol.images import ImageSummary
+    from wherry_protocol.images import ImageDetails, ImageSummary
     from wherry_protocol.system import Progress
 else:
     images = Lazy("wherry_protocol.images")
@@ -25,6 +25,14 @@ class AsyncImageVerbs(AsyncVerbsBase):
     async def images(self) -> tuple[ImageSummary, ...]:
         """Return the images in the store, newest first."""
         return await self.call(images.Images())
+
+    async def inspect_image(self, ref: str) -> ImageDetails:
+        """Return everything about one image in the store."""
+        return await self.call(images.InspectImage(ref=ref))
+
+    async def tag_image(self, ref: str, name: str) -> None:
+        """Give an image another name; whoever has that name loses it."""
+        await self.call(images.TagImage(ref=ref, name=name))
 
     async def remove_image(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
         """Remove a name, and with the last name the image; return what was done, a line each.
@@ -52,3 +60,22 @@ class AsyncImageVerbs(AsyncVerbsBase):
     ) -> AsyncEventStream[Progress, ImageSummary]:
         """Put an archive into the store and iterate over its progress; `answer` is the image."""
         return self.stream(images.ImportImage(path=absolute_path(path), name=name))
+
+    async def load_images(
+        self, source: str | os.PathLike[str] | int, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> tuple[ImageSummary, ...]:
+        """Put the images of an archive (`docker save`, `wherry save`, OCI) or OCI layout into the store.
+
+        `source` is a file, an OCI layout's directory, or a descriptor (a pipe will do). The images get the
+        names that the archive has for them. Raises ImageError for a broken or refused archive, NoSpace.
+        """
+        async with self.load_stream(source) as stream:
+            return await stream.drain(on_progress or ignore)
+
+    def load_stream(
+        self, source: str | os.PathLike[str] | int
+    ) -> AsyncEventStream[Progress, tuple[ImageSummary, ...]]:
+        """Load images as load_images(), and iterate over the progress; `answer` are the images."""
+        if isinstance(source, int):
+            return self.stream(images.LoadImages(), (source,))
+        return self.stream(images.LoadImages(path=absolute_path(source)))

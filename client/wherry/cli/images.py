@@ -10,7 +10,7 @@ import time
 from wherry.cli.parser import Command
 from wherry.cli.progress import ProgressBar
 from wherry.cli.table import show_rows
-from wherry.docker_form import image_rows
+from wherry.image_form import image_rows, matches
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from wherry.client import Client
 
 _COLUMNS = (
-    ("NAME", "Name"), ("DIGEST", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size"), ("FILES", "Files"),
+    ("REPOSITORY", "Repository"), ("TAG", "Tag"), ("IMAGE ID", "ID"), ("CREATED", "CreatedSince"),
+    ("SIZE", "Size"),
 )  # fmt: skip
 
 
@@ -28,11 +29,24 @@ def _configure_images(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="digests only")
     parser.add_argument("--no-trunc", action="store_true", help="whole digests")
     parser.add_argument("--format", default="table", help="table, json, or a template such as {{.Name}}")
+    parser.add_argument(
+        "-f", "--filter", action="append", default=[], metavar="KEY=VALUE",
+        help="reference=PATTERN, label=KEY[=VALUE], dangling=true",
+    )  # fmt: skip
+    parser.add_argument("pattern", metavar="NAME", nargs="?", help="only this name, or pattern of names")
 
 
 def _images(client: Client, args: Namespace) -> int:
     now = time.time()
-    rows = [row for image in client.images() for row in image_rows(image, now, whole=args.no_trunc)]
+    filters = [(key, value) for key, _, value in (each.partition("=") for each in args.filter)]
+    if args.pattern is not None:
+        filters.append(("reference", args.pattern))
+    rows = [
+        row
+        for image in client.images()
+        for row in image_rows(image, now, whole=args.no_trunc)
+        if matches(image, row, filters)
+    ]
     if args.quiet:
         for digest in dict.fromkeys(row["ID"] for row in rows):
             print(digest)

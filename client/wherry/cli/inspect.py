@@ -1,6 +1,6 @@
-"""inspect: everything about containers, in docker's form.
+"""inspect: everything about containers and images, in docker's form.
 
-Owns its options; docker_form has the document.
+Owns its options; docker_form and image_form have the documents.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import json
 
 from wherry.cli.main import complain
 from wherry.cli.parser import Command
-from wherry.docker_form import container_document
-from wherry_protocol.errors import NotFound
+from wherry_protocol.errors import BadRequest, NotFound
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,12 +22,28 @@ if TYPE_CHECKING:
 
 
 def _configure(parser: Parser) -> None:
+    _configure_format(parser)
+    parser.add_argument(
+        "--type", choices=("container", "image"), help="of what kind; default: containers, else images"
+    )
+    parser.add_argument(
+        "refs", metavar="NAME", nargs="+", help="a container's name or id, an image's name or digest"
+    )
+
+
+def _configure_image(parser: Parser) -> None:
+    _configure_format(parser)
+    parser.add_argument("refs", metavar="IMAGE", nargs="+", help="a name or a digest")
+    parser.set_defaults(type="image")
+
+
+def _configure_format(parser: Parser) -> None:
     parser.add_argument("-f", "--format", help="a template such as {{.State.ExitCode}}, or json")
-    parser.add_argument("refs", metavar="CONTAINER", nargs="+")
 
 
 def _inspect(client: Client, args: Namespace) -> int:
-    return show_documents(args.refs, lambda ref: container_document(client.inspect(ref)), args.format)
+    find = {"container": _container, "image": _image, None: _either}[args.type]
+    return show_documents(args.refs, lambda ref: find(client, ref), args.format)
 
 
 def show_documents(refs: Sequence[str], find: Callable[[str], dict[str, Any]], format_: str | None) -> int:
@@ -46,6 +61,30 @@ def show_documents(refs: Sequence[str], find: Callable[[str], dict[str, Any]], f
     return missing[0].exit_code if missing else 0
 
 
+def _container(client: Client, ref: str) -> dict[str, Any]:
+    from wherry.docker_form import container_document
+
+    return container_document(client.inspect(ref))
+
+
+def _image(client: Client, ref: str) -> dict[str, Any]:
+    from wherry.image_form import image_document
+
+    return image_document(client.inspect_image(ref))
+
+
+def _either(client: Client, ref: str) -> dict[str, Any]:
+    try:
+        return _container(client, ref)
+    except (NotFound, BadRequest) as error:
+        # an image's name may be none that a container can have
+        not_there = error
+    try:
+        return _image(client, ref)
+    except NotFound:
+        raise not_there from None
+
+
 def _show(documents: list[dict[str, Any]], format_: str | None) -> None:
     if format_ is None:
         print(json.dumps(documents, indent=4))
@@ -59,4 +98,7 @@ def _show(documents: list[dict[str, Any]], format_: str | None) -> None:
             print(template.render(document))
 
 
-COMMANDS = {"inspect": Command(configure=_configure, execute=_inspect)}
+COMMANDS = {
+    "inspect": Command(configure=_configure, execute=_inspect),
+    "image inspect": Command(configure=_configure_image, execute=_inspect),
+}

@@ -35,12 +35,15 @@ GROUPS = (
     ("Look", (
         ("ps", "ps", "List containers"),
         ("logs", "logs", "Print what a container has printed"),
-        ("inspect", "inspect", "Print everything about containers, as JSON"),
+        ("inspect", "inspect", "Print everything about containers or images, as JSON"),
         ("events", "events", "Print what happens, as it happens or since a time"),
     )),
     ("Images", (
         ("images", "images", "List images in the store"),
-        ("import", "images", "Put an archive into the store"),
+        ("import", "images", "Put the archive of a root file system into the store"),
+        ("load", "load", "Put the images of an archive (docker save, OCI) into the store"),
+        ("tag", "load", "Give an image another name"),
+        ("history", "load", "Print how an image came to be, layer by layer"),
         ("rmi", "images", "Remove images from the store"),
     )),
     ("Nouns", (

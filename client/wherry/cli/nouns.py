@@ -40,7 +40,7 @@ VERBS: dict[str, dict[str, str]] = {
 
 OWN: dict[str, dict[str, tuple[str, str]]] = {
     "container": {},
-    "image": {},
+    "image": {"inspect": ("inspect", "Print everything about images, as JSON")},
     "system": {},
     "volume": {
         "create": ("volume", "Make a volume"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wherry.event_stream import EventStream
     from wherry_protocol import images
-    from wherry_protocol.images import ImageSummary
+    from wherry_protocol.images import ImageDetails, ImageSummary
     from wherry_protocol.system import Progress
 else:
     images = Lazy("wherry_protocol.images")
@@ -26,6 +26,14 @@ class ImageVerbs(VerbsBase):
     def images(self) -> tuple[ImageSummary, ...]:
         """Return the images in the store, newest first."""
         return self.call(images.Images())
+
+    def inspect_image(self, ref: str) -> ImageDetails:
+        """Return everything about one image in the store."""
+        return self.call(images.InspectImage(ref=ref))
+
+    def tag_image(self, ref: str, name: str) -> None:
+        """Give an image another name; whoever has that name loses it."""
+        self.call(images.TagImage(ref=ref, name=name))
 
     def remove_image(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
         """Remove a name, and with the last name the image; return what was done, a line each.
@@ -53,3 +61,22 @@ class ImageVerbs(VerbsBase):
     ) -> EventStream[Progress, ImageSummary]:
         """Put an archive into the store and iterate over its progress; `answer` is the image."""
         return self.stream(images.ImportImage(path=absolute_path(path), name=name))
+
+    def load_images(
+        self, source: str | os.PathLike[str] | int, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> tuple[ImageSummary, ...]:
+        """Put the images of an archive (`docker save`, `wherry save`, OCI) or OCI layout into the store.
+
+        `source` is a file, an OCI layout's directory, or a descriptor (a pipe will do). The images get the
+        names that the archive has for them. Raises ImageError for a broken or refused archive, NoSpace.
+        """
+        with self.load_stream(source) as stream:
+            return stream.drain(on_progress or ignore)
+
+    def load_stream(
+        self, source: str | os.PathLike[str] | int
+    ) -> EventStream[Progress, tuple[ImageSummary, ...]]:
+        """Load images as load_images(), and iterate over the progress; `answer` are the images."""
+        if isinstance(source, int):
+            return self.stream(images.LoadImages(), (source,))
+        return self.stream(images.LoadImages(path=absolute_path(source)))

@@ -10,14 +10,14 @@ import os
 import posixpath
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.containers import MountPoint, RunSpec
 from wherry_protocol.errors import BadRequest
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
-from wherryd.images.reference import ImageConfig, RootImage
+from wherryd.images.reference import ImageConfig, RootImage, config_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,8 @@ ULIMITS = (
 ).split()
 
 USER_MAX = 256
+
+_NOTHING = ImageConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Config:
                 "digest": image.digest,
                 "layers": image.layers,
                 "binds": image.binds,
+                **({} if image.config == _NOTHING else {"config": asdict(image.config)}),
             },
             "args": self.args,
             "env": self.env,
@@ -79,7 +82,7 @@ class Config:
                 digest=image["digest"],
                 layers=tuple(image["layers"]),
                 binds=tuple((source, target) for source, target in image["binds"]),
-                config=ImageConfig(),
+                config=config_from_json(image["config"]) if "config" in image else _NOTHING,
             ),
             args=tuple(data["args"]),
             env=data["env"],
@@ -128,6 +131,10 @@ def resolve(
         raise BadRequest(f"image {image.reference} has no default command", hint="give one after the image")
     if not args[0]:
         raise BadRequest("command: the program's name is empty")
+    if image.config.labels:
+        spec = spec.replace(labels={**image.config.labels, **spec.labels})
+    if not spec.user:
+        _check_user(image.config.user)
     hostname = spec.hostname or (os.uname().nodename if spec.network == "host" else container_id[:SHORT_ID])
     return Config(
         spec=spec,

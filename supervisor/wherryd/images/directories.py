@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def is_layout(path: str) -> bool:
+    """Say whether a directory holds images (an OCI layout, or an unpacked `docker save`) and is no root."""
+    names = [name for name in ("oci-layout", "manifest.json") if os.path.lexists(os.path.join(path, name))]
+    return bool(names) and not any(
+        os.path.lexists(os.path.join(path, name)) for name in ("bin", "usr", "etc")
+    )
+
+
 def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:
     """Return the image of an existing directory. Raises ImageError if it cannot serve as a root."""
     real = os.path.realpath(path)

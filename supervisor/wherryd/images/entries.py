@@ -22,6 +22,8 @@ _MAX_TIME = 1 << 40  # seconds; no file system goes further, and utimensat(2) cu
 _NANO = 1_000_000_000
 
 FILE, HARDLINK, SYMLINK, DIRECTORY, FIFO = "file", "hardlink", "symlink", "directory", "fifo"
+DEVICE = "device"
+"""Of a layer only: a layer may have device nodes, and none is made."""
 
 
 class Entry(NamedTuple):
@@ -43,17 +45,17 @@ class Entry(NamedTuple):
     sparse: Sparse | None = None
 
 
-def clean_path(raw: bytes) -> bytes:
+def clean_path(raw: bytes, *, layer: bool = False) -> bytes:
     """Return the path relative to the root, as GNU tar reads it: leading `/`, `.` and empty parts go.
 
-    Raises BrokenArchive for `..`, for whiteouts (they belong to layers, not to a whole root) and for
-    what no file system could hold.
+    Raises BrokenArchive for `..`, for whiteouts unless it is a `layer` (they do not belong to a whole root)
+    and for what no file system could hold.
     """
     slashed = b"/" + raw
     if b"/." in slashed or b"//" in slashed or raw[-1:] == b"/":
         parts = [part for part in raw.split(b"/") if part not in (b"", b".")]
         for part in parts:
-            _check_part(raw, part)
+            _check_part(raw, part, layer=layer)
         raw = b"/".join(parts)
     if len(raw) > MAX_NAME or raw.count(b"/") >= MAX_DEPTH:
         raise BrokenArchive(f"{shown(raw)}: the name is too long or too deep")
@@ -83,10 +85,10 @@ def check_time(path: bytes, nanoseconds: int) -> int:
     return nanoseconds
 
 
-def _check_part(raw: bytes, part: bytes) -> None:
+def _check_part(raw: bytes, part: bytes, *, layer: bool) -> None:
     if part == b"..":
         raise BrokenArchive(f"{shown(raw)}: the name has a '..' in it")
-    if part.startswith(b".wh."):
+    if part.startswith(b".wh.") and not layer:
         raise BrokenArchive(
             f"{shown(raw)}: a whiteout, which belongs to a layer and not to a whole root file system",
             "give the archive of a whole root file system, as `docker export` makes it",

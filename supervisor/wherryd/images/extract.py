@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherryd.images.feed import Feed
+    from wherryd.images.split import Splitter
 
 T = TypeVar("T")
 
@@ -35,8 +36,9 @@ class Extractor:
     the bytes their data takes, in whole pages. The umask must be 0.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, splitter: Splitter) -> None:
         self._feed = feed
+        self._splitter = splitter
         # Every folder made so far: such a path has no symlink in it. A folder comes after its parents.
         self._folders: dict[bytes, Entry | None] = {b"": None}
         self._makers: dict[str, Callable[[Entry], None]] = {
@@ -93,7 +95,7 @@ class Extractor:
         fd = self._make(entry.path, os.open, entry.path, _CREATE, entry.mode & 0o777)
         try:
             if entry.sparse is None:
-                self._copy(fd, entry.stored)
+                self._copy(fd, entry.path, 0, entry.stored)
             else:
                 self._copy_pieces(fd, entry)
             if entry.uid or entry.gid:
@@ -106,7 +108,8 @@ class Extractor:
         finally:
             os.close(fd)
 
-    def _copy(self, fd: int, size: int) -> None:
+    def _copy(self, fd: int, path: bytes, offset: int, size: int) -> None:
+        self._splitter.content(path, offset, size)
         for piece in self._feed.pieces(size):
             written = os.write(fd, piece)
             while written < len(piece):
@@ -116,7 +119,7 @@ class Extractor:
         assert entry.sparse is not None  # noqa: S101 - the caller has looked
         for offset, length in entry.sparse.extents:
             os.lseek(fd, offset, os.SEEK_SET)
-            self._copy(fd, length)
+            self._copy(fd, entry.path, offset, length)
         os.ftruncate(fd, entry.sparse.size)
 
     def _directory(self, entry: Entry) -> None:
@@ -163,6 +166,7 @@ class Extractor:
     def _clear(self, path: bytes) -> None:
         if path not in self._folders:
             os.unlink(path)
+            self._splitter.void()
             return
         try:
             os.rmdir(path)

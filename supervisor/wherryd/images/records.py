@@ -1,7 +1,7 @@
 """What a worker tells the supervisor over its pipe: msgpack arrays back to back, as values on both sides.
 
-Never trusts the other side: what is not exactly one of the three records is an error. Another kind of worker
-has records of its own in the same form.
+Each says which of the worker's jobs it is about. Never trusts the other side: what is not exactly one of
+the records is an error. Another kind of worker has records of its own in the same form.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgpack as untyped_msgpack  # type: ignore[import-untyped]  # it has no types
 
+from wherryd.images.blobs import Place
+from wherryd.images.configs import MAX_CONFIG, MAX_LAYERS, is_list
+from wherryd.images.manifests import MAX_IMAGES, Blob, Found
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 R = TypeVar("R")
 
 _msgpack: Any = untyped_msgpack
-_LIMIT = 64 << 10
+_LIMIT = 2 * MAX_CONFIG + MAX_LAYERS * 1024
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,12 +31,31 @@ class Read(NamedTuple):
     total: int
 
 
+class Opaque(NamedTuple):
+    """A folder of the layer that hides what layers below have in it; b"" is the root."""
+
+    path: bytes
+
+
 class Done(NamedTuple):
-    """The layer is whole: entries, bytes of their data in whole pages, the archive's SHA-256 in hex."""
+    """The layer is whole: entries, bytes of their data in whole pages, the archive's SHA-256 in hex.
+
+    `diff_id` and `tar_size` are of the archive uncompressed; `repeatable`: it can be written again.
+    """
 
     entries: int
     size: int
     digest: str
+    diff_id: str
+    tar_size: int
+    repeatable: bool
+
+
+class Contents(NamedTuple):
+    """The archive holds so many images, each told before; `unpacked`: their files are in the folder now."""
+
+    images: int
+    unpacked: bool
 
 
 class Failed(NamedTuple):
@@ -44,13 +67,15 @@ class Failed(NamedTuple):
     errno: int | None = None
 
 
-Record = Read | Done | Failed
-_TAGS: dict[type[Record], str] = {Read: "read", Done: "done", Failed: "failed"}
+Record = Read | Opaque | Done | Found | Contents | Failed
+_TAGS: dict[type[Record], str] = {
+    Read: "read", Opaque: "opaque", Done: "done", Found: "image", Contents: "contents", Failed: "failed",
+}  # fmt: skip
 
 
-def encode(record: Record) -> bytes:
-    """Return the bytes of one record, fewer than PIPE_BUF."""
-    return packed([_TAGS[type(record)], *record])
+def encode(record: Record, job: int = 0) -> bytes:
+    """Return the bytes of one record; but for an image's they are fewer than PIPE_BUF."""
+    return packed([_TAGS[type(record)], job, *record])
 
 
 def packed(array: list[Any]) -> bytes:
@@ -73,14 +98,48 @@ class Decoder(Generic[R]):
             yield self._decode(raw)
 
 
-def decode(raw: Any) -> Record:
-    """Return the record that an array stands for. Raises ValueError."""
+def decode(raw: Any) -> tuple[int, Record]:
+    """Return the job, and the record, that an array stands for. Raises ValueError."""
     match raw:
+        case [str(tag), int(job), *fields]:
+            return job, _record(tag, fields)
+        case _:
+            raise ValueError(f"no record: {raw!r:.80}")
+
+
+def _record(tag: str, fields: list[Any]) -> Record:
+    match [tag, *fields]:
         case ["read", int(total)]:
             return Read(total)
-        case ["done", int(entries), int(size), str(digest)] if _HEX_DIGEST.fullmatch(digest):
-            return Done(entries, size, digest)
+        case ["opaque", bytes(path)]:
+            return Opaque(path)
+        case [
+            "done",
+            int(entries),
+            int(size),
+            str(digest),
+            str(diff_id),
+            int(tar_size),
+            bool(repeatable),
+        ] if _HEX_DIGEST.fullmatch(digest) and _HEX_DIGEST.fullmatch(diff_id):
+            return Done(entries, size, digest, diff_id, tar_size, repeatable)
+        case ["image", str(digest), names, str(config), layers] if (
+            _HEX_DIGEST.fullmatch(digest) and is_list(names) and is_list(layers)
+        ):
+            return Found(digest, tuple(map(str, names)), config, tuple(map(_blob, layers)))
+        case ["contents", int(images), bool(unpacked)] if 0 < images <= MAX_IMAGES:
+            return Contents(images, unpacked)
         case ["failed", str(kind), str(message), str() | None as hint, int() | None as errno]:
             return Failed(kind, message, hint, errno)
         case _:
-            raise ValueError(f"no record: {raw!r:.80}")
+            raise ValueError(f"no record: {tag} {fields!r:.80}")
+
+
+def _blob(raw: Any) -> Blob:
+    match raw:
+        case [str(diff_id), str(digest), [str(name), int(offset), int(size)]] if _HEX_DIGEST.fullmatch(
+            diff_id
+        ) and (not digest or _HEX_DIGEST.fullmatch(digest)):
+            return Blob(diff_id, digest, Place(name, offset, size))
+        case _:
+            raise ValueError(f"no layer: {raw!r:.80}")

@@ -11,24 +11,24 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import trio
-
 from wherry_protocol.errors import BadRequest, Conflict, ImageError, NotFound
-from wherry_protocol.images import ImageSummary
+from wherry_protocol.images import ImageDetails, ImageSummary, LayerInfo
 from wherry_protocol.system import Progress
-from wherryd.images import names, trees
+from wherryd.images import names
 from wherryd.images.archives import Archives
-from wherryd.images.directories import directory_image
+from wherryd.images.directories import directory_image, is_layout
 from wherryd.images.host import HostImage
 from wherryd.images.known import Known
-from wherryd.images.layers import LayerStore
 from wherryd.images.reference import RootImage
+from wherryd.images.shelf import Shelf
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
+    from wherryd.images.archives import Opened
     from wherryd.images.flights import Listener
+    from wherryd.images.layers import Layer
 
 OnProgress = Callable[[Progress], None]
 
@@ -39,25 +39,27 @@ class ImageStore:
     def __init__(self, root: Path, database: sqlite3.Connection) -> None:
         root = root.absolute()
         self._root = root
-        self._layers = LayerStore(root)
+        self._shelf = Shelf(root)
         self._known = Known(database)
-        self._archives = Archives(self._layers, self._known)
+        self._archives = Archives(self._shelf, self._known)
         self._host = HostImage(root / "host")
 
     def recover(self) -> None:
-        """Remove what was left half made, and names whose layer is gone. Call once, before anything else."""
-        self._layers.recover()
+        """Remove what was left half made, and names whose image is gone. Call once, before anything else."""
+        self._shelf.recover()
         self._host.recover()
-        self._known.keep_only(self._layers.__contains__)
+        self._known.keep_only(self._shelf.images.__contains__)
+
+    # -- looking --------------------------------------------------------------------------------------------
 
     async def resolve(
         self, reference: str, base_dir: str | None, progress: OnProgress | None = None
     ) -> RootImage:
         """Return what a reference stands for, unpacking a new archive first.
 
-        "host"; else anything with a "/" or a "." in front is a path (a relative one counts from `base_dir`);
+        "host"; else what begins with "/" or "." is a path (a relative one counts from `base_dir`);
         else a name in the store; else a digest ("sha256:…", or at least 12 hex digits); else a file or
-        directory of that name in `base_dir`.
+        directory of that name in `base_dir`. An archive or OCI layout must hold one image.
         Raises NotFound, BadRequest, ImageError, NoSpace, KernelFailure.
         """
         if reference == names.HOST:
@@ -69,8 +71,43 @@ class ImageStore:
         path = _absolute(reference, base_dir)
         found = _stat(path, reference)
         if stat.S_ISDIR(found.st_mode):
-            return directory_image(reference, path, self._root.parent)
+            if not is_layout(path):
+                return directory_image(reference, path, self._root.parent)
+            (image,) = await self._archives.open_layout(path, _listener(progress))
+            return self._image(reference, image.digest)
         return self._image(reference, await self._from_file(path, found, progress))
+
+    def list(self) -> tuple[ImageSummary, ...]:
+        """Return the images in the store, newest first."""
+        newest_first = sorted(self._shelf.images, key=lambda image: image.created_at, reverse=True)
+        return tuple(self._summary(image.digest) for image in newest_first)
+
+    def find(self, reference: str) -> str:
+        """Return the "sha256:…" digest of a stored image by name or digest. Raises NotFound, BadRequest."""
+        digest = self._stored(reference)
+        if digest is None:
+            raise NotFound(f"no image {reference} in the store", hint="`wherry images` lists them")
+        return f"sha256:{digest}"
+
+    def inspect(self, reference: str) -> ImageDetails:
+        """Return everything about a stored image. Raises NotFound, BadRequest."""
+        digest = self.find(reference).removeprefix("sha256:")
+        image = self._shelf.images.get(digest)
+        return ImageDetails(
+            summary=self._summary(digest),
+            config=image.config,
+            layers=tuple(_layer_info(self._shelf.layers.get(layer)) for layer in image.layers),
+            directories=self._shelf.roots(image),
+        )
+
+    def shared_size(self, reference: str) -> int:
+        """Return how many bytes of an image's layers other images have too. Raises NotFound, BadRequest."""
+        digest = self.find(reference).removeprefix("sha256:")
+        shared = self._shelf.images.layers_in_use(without=digest)
+        layers = {*self._shelf.images.get(digest).layers} & shared
+        return sum(self._shelf.layers.get(layer).size for layer in layers)
+
+    # -- bringing in ----------------------------------------------------------------------------------------
 
     async def import_archive(
         self, path: str, name: str | None, progress: OnProgress | None = None
@@ -90,17 +127,38 @@ class ImageStore:
         self._known.give_name(name, digest)
         return self._summary(digest)
 
-    def list(self) -> tuple[ImageSummary, ...]:
-        """Return the images in the store, newest first."""
-        newest_first = sorted(self._layers, key=lambda layer: layer.created_at, reverse=True)
-        return tuple(self._summary(layer.digest) for layer in newest_first)
+    async def load(self, path: str, progress: OnProgress | None = None) -> tuple[ImageSummary, ...]:
+        """Put the images of an image archive or OCI layout at an absolute path into the store.
 
-    def find(self, reference: str) -> str:
-        """Return the "sha256:…" digest of a stored image by name or digest. Raises NotFound, BadRequest."""
-        digest = self._stored(reference)
-        if digest is None:
-            raise NotFound(f"no image {reference} in the store", hint="`wherry images` lists them")
-        return f"sha256:{digest}"
+        Raises BadRequest, NotFound, ImageError, NoSpace, KernelFailure.
+        """
+        path = _absolute(path, None)
+        found = _stat(path, path)
+        if stat.S_ISDIR(found.st_mode):
+            opened = await self._archives.open_layout(path, _listener(progress), plain=False)
+        else:
+            _check_file(path, found)
+            opened = await self._archives.open(path, found, _listener(progress), plain=False)
+        return self._named(opened, path)
+
+    async def load_stream(self, fd: int, progress: OnProgress | None = None) -> tuple[ImageSummary, ...]:
+        """Put the images of the archive that comes out of a file or pipe into the store, as `load`."""
+        return self._named(await self._archives.open_stream(fd, _listener(progress)), "-")
+
+    def tag(self, reference: str, name: str) -> None:
+        """Give a stored image another name, whoever has it now. Raises NotFound, BadRequest."""
+        self._known.give_name(names.check_name(name), self.find(reference).removeprefix("sha256:"))
+
+    def _named(self, opened: tuple[Opened, ...], source: str) -> tuple[ImageSummary, ...]:
+        """Give the images of an archive the names it has for them."""
+        for image in opened:
+            for each in image.names:
+                name = names.from_archive(each, source)
+                if name is not None:
+                    self._known.give_name(name, image.digest)
+        return tuple(self._summary(digest) for digest in dict.fromkeys(image.digest for image in opened))
+
+    # -- removing -------------------------------------------------------------------------------------------
 
     async def remove(
         self, reference: str, *, force: bool, in_use: Callable[[str], str | None]
@@ -130,17 +188,12 @@ class ImageStore:
             done += (f"deleted: sha256:{digest}",)
         return done
 
-    async def _delete(self, digest: str) -> None:
+    async def _delete(self, digest: str) -> int:
         self._known.forget(digest)
-        grave = self._layers.take_out(digest)
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(trees.remove_tree, grave)
+        return await self._shelf.remove(digest)
 
     async def _from_file(self, path: str, found: os.stat_result, progress: OnProgress | None) -> str:
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError(f"image {path}: neither a file nor a directory", path=path)
-        if found.st_size == 0:
-            raise ImageError(f"image {path}: the file is empty", path=path)
+        _check_file(path, found)
         return await self._archives.digest(path, found, _listener(progress))
 
     def _stored(self, reference: str) -> str | None:
@@ -151,24 +204,43 @@ class ImageStore:
         prefix = names.digest_prefix(reference)
         if prefix is None:
             return None
-        matches = [layer.digest for layer in self._layers if layer.digest.startswith(prefix)]
+        matches = [image.digest for image in self._shelf.images if image.digest.startswith(prefix)]
         if len(matches) > 1:
             raise BadRequest(f"image {reference}: {len(matches)} digests begin so", hint="give more digits")
         return matches[0] if matches else None
 
     def _image(self, reference: str, digest: str) -> RootImage:
-        return RootImage(reference=reference, digest=f"sha256:{digest}", layers=(self._layers.path(digest),))
+        return RootImage(
+            reference=reference,
+            digest=f"sha256:{digest}",
+            layers=self._shelf.roots(self._shelf.images.get(digest)),
+            config=self._shelf.images.config(digest),
+        )
 
     def _summary(self, digest: str) -> ImageSummary:
-        layer = self._layers.get(digest)
+        image = self._shelf.images.get(digest)
+        layers = [self._shelf.layers.get(layer) for layer in dict.fromkeys(image.layers)]
         return ImageSummary(
             names=self._known.names_of(digest),
             digest=f"sha256:{digest}",
-            created_at=layer.created_at,
-            size=layer.size,
-            files=layer.files,
-            source=layer.source,
+            created_at=image.created_at,
+            size=sum(layer.size for layer in layers),
+            files=sum(layer.files for layer in layers),
+            source=image.source,
+            layers=len(image.layers),
+            labels=self._shelf.images.config(digest).labels,
         )
+
+
+def _layer_info(layer: Layer) -> LayerInfo:
+    return LayerInfo(diff_id=f"sha256:{layer.digest}", size=layer.size, files=layer.files)
+
+
+def _check_file(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError(f"image {path}: neither a file nor a directory", path=path)
+    if found.st_size == 0:
+        raise ImageError(f"image {path}: the file is empty", path=path)
 
 
 def _listener(progress: OnProgress | None) -> Listener | None:
@@ -183,7 +255,7 @@ def _absolute(reference: str, base_dir: str | None) -> str:
     if reference.startswith("/"):
         return reference
     if base_dir is None or not base_dir.startswith("/"):
-        if not names.is_path(reference):
+        if not names.may_be_path(reference):
             raise _not_found(reference)
         raise BadRequest(f"image {reference}: a relative path, and no directory to count from")
     return os.path.join(base_dir, reference)
@@ -199,7 +271,7 @@ def _stat(path: str, reference: str) -> os.stat_result:
 
 
 def _not_found(reference: str) -> NotFound:
-    if names.is_path(reference):
+    if names.may_be_path(reference):
         return NotFound(f"image {reference}: no such file or directory", path=reference)
     return NotFound(
         f"no image {reference}: neither in the store nor a file or directory here",

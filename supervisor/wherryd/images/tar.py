@@ -1,6 +1,7 @@
 """A tar stream as entries: headers with all their extensions resolved. Never touches the disk.
 
 Understands V7, ustar, pax and GNU archives (tar(5)); refuses what has no place in a root file system.
+A layer may have more: whiteouts, device nodes (DEVICE entries), and nothing at all.
 Reading stops at the first block of zeros, as GNU tar does.
 """
 
@@ -10,13 +11,21 @@ from typing import TYPE_CHECKING
 
 from wherryd.images import entries, header, looks, pax, sparse
 from wherryd.images.broken import BrokenArchive, shown
-from wherryd.images.entries import DIRECTORY, FIFO, FILE, HARDLINK, MAX_NAME, SYMLINK, Entry
+from wherryd.images.entries import DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, MAX_NAME, SYMLINK, Entry
 from wherryd.images.header import BLOCK, Header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
 
-    from wherryd.images.feed import Feed
+    class Bytes(Protocol):
+        """What a reader needs of a Feed."""
+
+        def at_end(self) -> bool: ...  # noqa: D102 - as of Feed
+        def peek(self, size: int) -> bytes: ...  # noqa: D102 - as of Feed
+        def take(self, size: int) -> bytes: ...  # noqa: D102 - as of Feed
+        def skip(self, size: int) -> None: ...  # noqa: D102 - as of Feed
+
 
 MAX_ENTRIES = 2_000_000
 MAX_PAX = 1 << 20
@@ -36,11 +45,15 @@ _REFUSED = {
 }
 
 
+_DEVICES = (b"3", b"4")
+
+
 class TarReader:
     """Entries of the archive in `feed`, in order. Iterating raises BrokenArchive."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Bytes, *, layer: bool = False) -> None:
         self._feed = feed
+        self._layer = layer
         self._globals: pax.Records = {}
         self._name = self._link = b""
         self._records: list[tuple[bytes, bytes]] = []
@@ -61,7 +74,7 @@ class TarReader:
             self._records = []
             yield entry
             self._feed.skip(-entry.stored % BLOCK)
-        if count == 0:
+        if count == 0 and not self._layer:
             raise BrokenArchive("the archive is empty")
         if self._name or self._link or self._records:
             raise BrokenArchive("the archive is truncated")
@@ -84,8 +97,8 @@ class TarReader:
         size = head.size
         if self._globals or self._records or head.kind == b"S":
             return self._extended(head, block, name)
-        kind = _kind(head.kind, name)
-        path = entries.clean_path(name)
+        kind = self._kind(head.kind, name)
+        path = entries.clean_path(name, layer=self._layer)
         return Entry(
             kind,
             path,
@@ -102,8 +115,8 @@ class TarReader:
         records = dict(self._globals)
         pax.apply(records, self._records)
         name = records.get(b"GNU.sparse.name") or records.get(b"path") or name
-        path = entries.clean_path(name)
-        kind = _kind(head.kind, name)
+        path = entries.clean_path(name, layer=self._layer)
+        kind = self._kind(head.kind, name)
         link = records.get(b"linkpath") or self._link or head.link
         size = pax.whole(records[b"size"], "size") if b"size" in records else head.size
         mtime = pax.nanoseconds(records[b"mtime"]) if b"mtime" in records else head.mtime * _NANO
@@ -122,11 +135,21 @@ class TarReader:
             sparse_map,
         )
 
+    def _kind(self, typeflag: bytes, name: bytes) -> str:
+        kind = _KINDS.get(typeflag)
+        if kind is None:
+            if self._layer and typeflag in _DEVICES:
+                return DEVICE
+            reason = _REFUSED.get(typeflag, f"has an unknown type ({shown(typeflag)!r})")
+            raise BrokenArchive(f"{shown(name)}: {reason}")
+        # before there was a type for directories, a slash at the end made one
+        return DIRECTORY if kind == FILE and name.endswith(b"/") else kind
+
     def _target(self, kind: str, path: bytes, link: bytes) -> bytes:
         if kind == SYMLINK:
             return entries.check_target(path, link)
         if kind == HARDLINK:
-            return entries.clean_path(link)
+            return entries.clean_path(link, layer=self._layer)
         return b""
 
     def _stored(self, typeflag: bytes, kind: str, path: bytes, size: int) -> int:
@@ -193,12 +216,3 @@ class TarReader:
         b"g": _pax_globals,
         b"V": _volume_label,
     }
-
-
-def _kind(typeflag: bytes, name: bytes) -> str:
-    kind = _KINDS.get(typeflag)
-    if kind is None:
-        reason = _REFUSED.get(typeflag, f"has an unknown type ({shown(typeflag)!r})")
-        raise BrokenArchive(f"{shown(name)}: {reason}")
-    # before there was a type for directories, a slash at the end made one
-    return DIRECTORY if kind == FILE and name.endswith(b"/") else kind

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry_protocol.images import Images, ImportImage, RemoveImage
+from wherry_protocol.errors import BadRequest
+from wherry_protocol.images import Images, ImportImage, InspectImage, LoadImages, RemoveImage, TagImage
 
 if TYPE_CHECKING:
-    from wherry_protocol.images import ImageSummary
+    from wherry_protocol.images import ImageDetails, ImageSummary
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
@@ -36,11 +37,30 @@ async def import_image(context: Context, call: ImportImage, emitter: Emitter) ->
     return image
 
 
+async def inspect_image(context: Context, call: InspectImage) -> ImageDetails:
+    return context.images.inspect(call.ref)
+
+
+async def tag_image(context: Context, call: TagImage) -> None:
+    context.images.tag(call.ref, call.name)
+
+
+async def load_images(context: Context, call: LoadImages, emitter: Emitter) -> tuple[ImageSummary, ...]:
+    if call.path is not None:
+        return await context.images.load(call.path, emitter.soon)
+    if not emitter.fds:
+        raise BadRequest("load: neither a path nor a descriptor came along")
+    return await context.images.load_stream(emitter.fds[0], emitter.soon)
+
+
 ANSWERS: Answers = {
     Images: images,
+    InspectImage: inspect_image,
     RemoveImage: remove_image,
+    TagImage: tag_image,
 }
 
 STREAMS: Streams = {
     ImportImage: import_image,
+    LoadImages: load_images,
 }
