@@ -222,6 +222,8 @@ def grown(
     }
     if history.get("author"):
         made["author"] = history["author"]
+    if len(layers) > MAX_LAYERS:
+        raise BrokenArchive(f"the image would have {len(layers)} layers; overlayfs takes {MAX_LAYERS}")
     image_config(made)
     text = json.dumps(made)
     if len(text) > MAX_CONFIG:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.errors import BadRequest, Conflict, ImageError, NotFound
 from wherry_protocol.images import ImageDetails, ImageSummary, LayerInfo
 from wherry_protocol.system import Progress
 from wherryd.images import names
 from wherryd.images.archives import Archives
+from wherryd.images.committing import commit
 from wherryd.images.directories import directory_image, is_layout
 from wherryd.images.host import HostImage
 from wherryd.images.known import Known
@@ -24,6 +25,7 @@ from wherryd.images.shelf import Shelf
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
     from pathlib import Path
 
     from wherryd.images.archives import Opened
@@ -145,6 +147,31 @@ class ImageStore:
         """Put the images of the archive that comes out of a file or pipe into the store, as `load`."""
         return self._named(await self._archives.open_stream(fd, _listener(progress)), "-")
 
+    async def commit(
+        self,
+        layer_fd: int,
+        *,
+        base: str | None,
+        name: str | None,
+        changes: Mapping[str, Any],
+        history: Mapping[str, str],
+        progress: OnProgress | None = None,
+    ) -> ImageSummary:
+        """Make an image of `base` (a reference to a stored one; None: of nothing) and one new layer.
+
+        `layer_fd` gives the layer's archive, with OCI's whiteouts, to its end: a file or a pipe, which stays
+        the caller's. `changes` are fields of an OCI config's `config` to be laid over the base's, `history`
+        may have `created_by`, `comment` and `author`.
+        Raises NotFound, BadRequest, ImageError, NoSpace, KernelFailure; nothing is left then.
+        """
+        name = None if name is None else names.check_name(name)
+        found = None if base is None else self._shelf.images.get(self.find(base).removeprefix("sha256:"))
+        report = _listener(progress) or _unheard
+        digest = await commit(self._shelf, layer_fd, found, changes, history, report)
+        if name is not None:
+            self._known.give_name(name, digest)
+        return self._summary(digest)
+
     def tag(self, reference: str, name: str) -> None:
         """Give a stored image another name, whoever has it now. Raises NotFound, BadRequest."""
         self._known.give_name(names.check_name(name), self.find(reference).removeprefix("sha256:"))
@@ -247,6 +274,10 @@ def _listener(progress: OnProgress | None) -> Listener | None:
     if progress is None:
         return None
     return lambda done, total: progress(Progress(phase="unpacking", done=done, total=total))
+
+
+def _unheard(_done: int, _total: int) -> None:
+    """Nobody wants to know."""
 
 
 def _absolute(reference: str, base_dir: str | None) -> str:
