@@ -118,6 +118,10 @@ class Store:
         """Write a container's new name."""
         self._write("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
 
+    def set_config(self, container_id: str, config: dict[str, Any]) -> None:
+        """Write what somebody changed of a container."""
+        self._write("UPDATE containers SET config = ? WHERE id = ?", (json.dumps(config), container_id))
+
     def remove_container(self, container_id: str) -> None:
         """Forget a container."""
         self._write("DELETE FROM containers WHERE id = ?", (container_id,))

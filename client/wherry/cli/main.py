@@ -31,6 +31,7 @@ GROUPS = (
         ("wait", "lifecycle", "Wait until containers end and print their exit codes"),
         ("rm", "lifecycle", "Remove containers"),
         ("rename", "lifecycle", "Give a container another name"),
+        ("update", "update", "Change labels, stop signal and stop timeout of containers"),
     )),
     ("Look", (
         ("ps", "ps", "List containers"),
@@ -47,10 +48,10 @@ GROUPS = (
         ("rmi", "images", "Remove images from the store"),
     )),
     ("Nouns", (
-        ("container", "nouns", "Containers: ls, run, stop, …"),
-        ("image", "nouns", "Images: ls, import, rm, …"),
-        ("system", "nouns", "This supervisor: info, …"),
-        ("volume", "nouns", "Volumes: create, ls, inspect, rm"),
+        ("container", "nouns", "Containers: ls, run, stop, prune, …"),
+        ("image", "nouns", "Images: ls, import, rm, prune, …"),
+        ("system", "nouns", "This supervisor: df, info, prune, …"),
+        ("volume", "nouns", "Volumes: create, ls, inspect, rm, prune"),
     )),
     ("System", (
         ("info", "system", "Print the supervisor's directories, host facts and counts"),

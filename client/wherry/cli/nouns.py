@@ -39,14 +39,21 @@ VERBS: dict[str, dict[str, str]] = {
 """By noun: its command → the verb that it is; a verb that there is not yet is passed over."""
 
 OWN: dict[str, dict[str, tuple[str, str]]] = {
-    "container": {},
-    "image": {"inspect": ("inspect", "Print everything about images, as JSON")},
-    "system": {},
+    "container": {"prune": ("prune", "Remove every container that does not run")},
+    "image": {
+        "inspect": ("inspect", "Print everything about images, as JSON"),
+        "prune": ("prune", "Remove images that no container uses"),
+    },
+    "system": {
+        "df": ("df", "Show what takes room"),
+        "prune": ("prune", "Remove what nobody needs: containers, images, volumes"),
+    },
     "volume": {
         "create": ("volume", "Make a volume"),
         "ls": ("volume", "List volumes"),
         "inspect": ("volume", "Print everything about volumes, as JSON"),
-        "rm": ("volume", "Remove volumes that no container has"),
+        "prune": ("prune", "Remove all volumes that no container has"),
+        "rm": ("volume", "Remove volumes that no container has, by name"),
     },
 }
 """By noun: the commands that are its alone → their module and what they do."""

@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.containers import MountPoint, RunSpec
@@ -20,7 +20,7 @@ from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
@@ -147,6 +147,28 @@ def resolve(
         stop_signal=signal_number(spec.stop_signal or image.config.stop_signal or "SIGTERM"),
         mounts=mounts,
     )
+
+
+def changed(
+    config: Config,
+    *,
+    labels: Mapping[str, str],
+    remove_labels: Sequence[str],
+    stop_signal: str | None,
+    stop_timeout: float | None,
+) -> Config:
+    """Return a container's configuration with some of it changed. Raises BadRequest naming the value."""
+    if not labels and not remove_labels and stop_signal is None and stop_timeout is None:
+        raise BadRequest("update: nothing to change", hint="give a label, stop signal or stop timeout")
+    kept = {key: value for key, value in config.spec.labels.items() if key not in remove_labels}
+    spec = config.spec.replace(labels={**kept, **labels})
+    number = config.stop_signal
+    if stop_signal is not None:
+        number, spec = signal_number(stop_signal), spec.replace(stop_signal=stop_signal)
+    if stop_timeout is not None:
+        spec = spec.replace(stop_timeout=check_timeout(stop_timeout))
+    _check_maps(spec)
+    return replace(config, spec=spec, stop_signal=number)
 
 
 def signal_number(text: str) -> int:

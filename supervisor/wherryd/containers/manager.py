@@ -29,7 +29,7 @@ from wherryd.kernel.syscalls import pidfd_send_signal
 from wherryd.tasks import detached
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
     from wherry_protocol.system import Progress
@@ -177,6 +177,32 @@ class Manager:
             self.services.registry.rename(container, before)
             raise
 
+    def update(
+        self,
+        reference: str,
+        *,
+        labels: Mapping[str, str],
+        remove_labels: Sequence[str],
+        stop_signal: str | None,
+        stop_timeout: float | None,
+    ) -> None:
+        """Change what may change of a container's configuration, at once. Raises BadRequest, NoSpace."""
+        container = self.find(reference)
+        before = container.config
+        container.config = config.changed(
+            before,
+            labels=labels,
+            remove_labels=remove_labels,
+            stop_signal=stop_signal,
+            stop_timeout=stop_timeout,
+        )
+        try:
+            self.services.records.set_config(container)
+        except BaseException:
+            container.config = before
+            raise
+        tell(container, self.services, "update")
+
     def close_stdin(self, reference: str) -> None:
         """Give the container end of file on standard input."""
         container = self.find(reference)
@@ -225,6 +251,10 @@ class Manager:
             if container.config.image.digest == digest:
                 return container.name
         return None
+
+    def users_of_image(self, digest: str) -> tuple[str, ...]:
+        """Return the names of the containers that are made from the image."""
+        return tuple(c.name for c in self.services.registry if c.config.image.digest == digest)
 
     # -- the changes themselves, in the containers' nursery --------------------------------------------------
 

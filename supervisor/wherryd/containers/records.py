@@ -79,6 +79,13 @@ class Records:
             self._store.set_name(container.id, name)
         self._written()
 
+    def set_config(self, container: Container) -> None:
+        """Write a container's changed configuration, at once. Raises NoSpace."""
+        with self._store.transaction():
+            self._write_changes()
+            self._store.set_config(container.id, container.config.to_json())
+        self._written()
+
     def remove(self, container: Container, then: Callable[[], None]) -> None:
         """Forget a container, at once; then call `then`. Raises NoSpace, and then nothing has changed."""
         with self._store.transaction():

@@ -44,13 +44,25 @@ LOOK_TIMEOUT = 5.0
 
 
 class VolumeStore:
-    """Volumes under `root`; their records in `database` (autocommit). `mountpoint` is an empty directory."""
+    """Volumes under `root`; their records in `database` (autocommit). `mountpoint` is an empty directory.
 
-    def __init__(self, root: Path, database: sqlite3.Connection, trash: Trash, mountpoint: Path) -> None:
+    `tell` hears (action, name) of what is made and removed.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        database: sqlite3.Connection,
+        *,
+        trash: Trash,
+        mountpoint: Path,
+        tell: Callable[[str, str], None],
+    ) -> None:
         self._root = root
         self._known = KnownVolumes(database)
         self._trash = trash
         self._mountpoint = mountpoint
+        self._tell = tell
 
     def recover(self) -> None:
         """Take away what was left half made or half removed. Call once, before anything else."""
@@ -97,7 +109,7 @@ class VolumeStore:
             if isinstance(error, OSError):
                 raise _failure(error, self.path(name)) from error
             raise
-        journal.debug("volume created", name=name)
+        self._tell("create", name)
         return volume
 
     def remove(self, name: str, users: Sequence[str]) -> None:
@@ -111,7 +123,7 @@ class VolumeStore:
             raise Conflict(f"volume {name} is about to be used by a new container", hint="try again")
         self._known.forget(volume)
         self._discard(self._root / name)
-        journal.debug("volume removed", name=name)
+        self._tell("destroy", name)
 
     async def provide(
         self, wanted: Sequence[Volume], image: RootImage, in_use: Callable[[str], bool]

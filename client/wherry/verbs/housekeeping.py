@@ -1,0 +1,74 @@
+# Made from async_verbs/housekeeping.py by tests/client/generate_verbs.py: change that one.
+"""The plain client's verbs that tidy up."""
+
+from __future__ import annotations
+
+from wherry.verbs.base import VerbsBase
+from wherry_protocol.lazy import Lazy
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wherry_protocol import housekeeping
+    from wherry_protocol.containers import ContainerDetails
+    from wherry_protocol.housekeeping import Pruned, Usage
+else:
+    housekeeping = Lazy("wherry_protocol.housekeeping")
+
+
+class HousekeepingVerbs(VerbsBase):
+    """One method per verb that tidies up.
+
+    Filters of the prunes are ("until", seconds since the epoch as text): made before; ("label", "key" or
+    "key=value"); ("label!", …): without it. All must hold.
+    """
+
+    def update(
+        self,
+        ref: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        remove_labels: Sequence[str] = (),
+        stop_signal: str | None = None,
+        stop_timeout: float | None = None,
+    ) -> ContainerDetails:
+        """Change what may change of a container, running or not; return everything about it.
+
+        The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is.
+        """
+        return self.call(
+            housekeeping.Update(
+                ref=ref,
+                labels=labels or {},
+                remove_labels=tuple(remove_labels),
+                stop_signal=stop_signal,
+                stop_timeout=stop_timeout,
+            )
+        )
+
+    def prune_containers(self, *, filters: Sequence[tuple[str, str]] = ()) -> Pruned:
+        """Remove every container that does not run; return their ids and the bytes that this freed."""
+        return self.call(housekeeping.PruneContainers(filters=tuple(filters)))
+
+    def prune_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as the command line calls it
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> Pruned:
+        """Remove images without a name that no container uses, with `all` those with names too."""
+        return self.call(housekeeping.PruneImages(all=all, filters=tuple(filters)))
+
+    def prune_volumes(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as the command line calls it
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> Pruned:
+        """Remove anonymous volumes that no container has, with `all` those with names too."""
+        return self.call(housekeeping.PruneVolumes(all=all, filters=tuple(filters)))
+
+    def disk_usage(self) -> Usage:
+        """Return what images, containers and volumes take on disk."""
+        return self.call(housekeeping.DiskUsage())
