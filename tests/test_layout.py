@@ -17,6 +17,7 @@ LAUNCHER_PROCESS = (
     "exec_entry",
     "exec_plan",
     "join",
+    "kit",
     "loop",
     "main",
     "peer",

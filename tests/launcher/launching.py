@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,3 +154,24 @@ async def wait_gone(pid: int) -> None:
 def children(pid: int) -> list[int]:
     """Return the launcher's children: workers, and the first processes of containers."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def switches(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("voluntary", "nonvoluntary")))
+
+
+def everybody(launcher: int) -> dict[int, int]:
+    """How often launcher, workers and containers have been switched to."""
+    return {pid: switches(pid) for pid in (launcher, *children(launcher))}
+
+
+async def settled(launcher: int) -> dict[int, int]:
+    """Wait until the next kit is made, the surplus worker gone, and everybody asleep."""
+    with trio.fail_after(10):
+        while True:
+            with suppress(FileNotFoundError):
+                seen = everybody(launcher)
+                await trio.sleep(0.2)
+                if everybody(launcher) == seen:
+                    return seen

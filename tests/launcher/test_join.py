@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from launching import TIMEOUT, Ground, children, finish, read_all, wait_gone
+from launching import TIMEOUT, Ground, children, finish, read_all, settled, wait_gone
 
 from wherryd.launcher.exec_plan import beside
 from wherryd.launcher.handle import Exit, SpawnFailed, open_launcher
@@ -208,6 +208,7 @@ async def test_end_of_the_container_ends_it(ground: Ground) -> None:
 async def test_called_off_before_its_worker_forked_it_leaves_nothing(ground: Ground) -> None:
     async with container(ground) as (launcher, plan, spawned):
         assert launcher.pid is not None
+        await settled(launcher.pid)
         workers = [pid for pid in children(launcher.pid) if pid != spawned.pid]
         for pid in workers:
             os.kill(pid, 19)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import trio
-from launching import Ground, children, finish
+from launching import Ground, children, everybody, finish, settled
 
 from wherryd.launcher.handle import open_launcher
 
@@ -17,11 +16,6 @@ QUIET = 1.0  # seconds of watching
 def pss_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def switches(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("voluntary", "nonvoluntary")))
 
 
 async def test_launcher_and_its_worker_stay_within_twelve_mebibytes(ground: Ground) -> None:
@@ -41,19 +35,3 @@ async def test_nothing_wakes_while_containers_idle(ground: Ground) -> None:
         assert everybody(launcher.pid) == before
         for each in held:
             await finish(launcher, each)
-
-
-def everybody(launcher: int) -> dict[int, int]:
-    """How often launcher, workers and containers have been switched to."""
-    return {pid: switches(pid) for pid in (launcher, *children(launcher))}
-
-
-async def settled(launcher: int) -> dict[int, int]:
-    """Wait until the spare network namespace is made, the surplus worker gone, and everybody asleep."""
-    with trio.fail_after(10):
-        while True:
-            with suppress(FileNotFoundError):
-                seen = everybody(launcher)
-                await trio.sleep(0.2)
-                if everybody(launcher) == seen:
-                    return seen

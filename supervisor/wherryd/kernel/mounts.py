@@ -12,6 +12,8 @@ from wherryd.kernel.syscalls import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
+    FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING,
     MNT_DETACH,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -28,6 +30,9 @@ from wherryd.kernel.syscalls import (
     MS_SLAVE,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
+    fsconfig,
+    fsmount,
+    fsopen,
     mount,
     mount_setattr,
     move_mount,
@@ -62,6 +67,23 @@ def open_mount(path: str) -> int:
     Raises KernelError.
     """
     return open_tree(AT_FDCWD, path, OPEN_TREE_CLOEXEC)
+
+
+def new_mount(fstype: str, source: str, options: tuple[str, ...]) -> int:
+    """Return a detached mount of a new file system; options as of `mount_on`. Raises KernelError."""
+    context = fsopen(fstype)
+    try:
+        fsconfig(context, FSCONFIG_SET_STRING, "source", source)
+        for option in options:
+            if option not in _ATTR:
+                key, equals, value = option.partition("=")
+                kind = FSCONFIG_SET_STRING if equals else FSCONFIG_SET_FLAG
+                fsconfig(context, kind, key, value if equals else None)
+        return fsmount(context, sum(_ATTR.get(option, 0) for option in options))
+    except KernelError as error:
+        raise KernelError(f"mount {fstype}", error.path, error.errno or 0, error.hint) from error
+    finally:
+        os.close(context)
 
 
 def clone_tree(source: str, *, dirfd: int = AT_FDCWD, recursive: bool = True) -> int:

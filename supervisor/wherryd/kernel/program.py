@@ -60,7 +60,9 @@ _NAMES = (
 ).split()
 _X86_64 = (112, 292, 80, 16, 1, 272, 165, 157, 126, 302, 116, 119, 117, 59, 250, 436, 231)
 _OTHERS = (157, 24, 49, 29, 64, 97, 40, 167, 91, 261, 159, 149, 147, 221, 219, 436, 94)
-_NUMBER = dict(zip(_NAMES, _X86_64 if os.uname().machine == "x86_64" else _OTHERS, strict=True))
+_NUMBER: dict[str, int] = dict(
+    zip(_NAMES, _X86_64 if os.uname().machine == "x86_64" else _OTHERS, strict=True)
+)
 
 _start = machine.load()
 

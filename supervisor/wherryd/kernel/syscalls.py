@@ -48,6 +48,7 @@ MOUNT_ATTR_NODEV = 4
 MOUNT_ATTR_NOEXEC = 8
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
@@ -62,6 +63,8 @@ SIG_SETMASK = 2
 # Calls since Linux 5.1 have one number on every architecture; older ones do not.
 _CLONE3 = 435
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_CLOEXEC = 1
 _PIDFD_OPEN, _PIDFD_SEND_SIGNAL = 434, 424
 _CLOSE_RANGE, _OPENAT2 = 436, 437
 _PIVOT_ROOT = 155 if os.uname().machine == "x86_64" else 41
@@ -137,6 +140,9 @@ _syscall = _numbered(*(c_long,) * 6)
 _clone3 = _numbered(POINTER(CloneArgs), c_ulong)
 _open_tree = _numbered(c_int, c_char_p, c_uint)
 _move_mount = _numbered(c_int, c_char_p, c_int, c_char_p, c_uint)
+_fsopen = _numbered(c_char_p, c_uint)
+_fsconfig = _numbered(c_int, c_uint, c_char_p, c_char_p, c_int)
+_fsmount = _numbered(c_int, c_uint, c_uint)
 _mount_setattr = _numbered(c_int, c_char_p, c_uint, POINTER(MountAttr), c_ulong)
 _openat2 = _numbered(c_int, c_char_p, POINTER(OpenHow), c_ulong)
 _pidfd_open = _numbered(c_int, c_uint)
@@ -214,6 +220,23 @@ def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: in
     """move_mount(2)."""
     result = _move_mount(_MOVE_MOUNT, from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags)
     _checked(result, "move_mount", to_path or None)
+
+
+def fsopen(fstype: str) -> int:
+    """Return a context to configure a new file system in. fsopen(2)."""
+    return _checked(_fsopen(_FSOPEN, os.fsencode(fstype), _CLOEXEC), f"fsopen {fstype}")
+
+
+def fsconfig(context: int, command: int, key: str, value: str | None) -> None:
+    """Set an option of a context. fsconfig(2)."""
+    text = None if value is None else os.fsencode(value)
+    _checked(_fsconfig(_FSCONFIG, context, command, os.fsencode(key), text, 0), f"fsconfig {key}")
+
+
+def fsmount(context: int, attributes: int) -> int:
+    """Make the file system and return a detached mount of it, with MOUNT_ATTR_*. fsmount(2)."""
+    _checked(_fsconfig(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig create")
+    return _checked(_fsmount(_FSMOUNT, context, _CLOEXEC, attributes), "fsmount")
 
 
 def mount_setattr(dirfd: int, path: str, flags: int, attr_set: int, propagation: int = 0) -> None:

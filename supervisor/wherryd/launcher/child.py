@@ -43,29 +43,21 @@ def deferred(path: str) -> bool:
     return path.startswith("/proc/")
 
 
-class Deferred:
-    """Masked paths that are left to the child, by kind; `empty` is an empty read-only directory, if any.
+class Masked:
+    """The deferred ones of masked paths, by kind; `empty` is where an empty read-only directory is, if any.
 
     The kind is looked up in the host's /proc, whose entries are the same: to try which mount fits costs
     the kernel a grace period of RCU, 150 µs, for each that does not.
     """
 
-    def __init__(self) -> None:
-        self.files: list[str] = []
-        self.directories: list[str] = []
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        there = [path for path in paths if deferred(path) and os.path.exists(path)]
+        self.directories = [path for path in there if os.path.isdir(path)]
+        self.files = [path for path in there if path not in self.directories]
         self.empty: str | None = None
 
-    def add(self, path: str) -> None:
-        """Take a path up, if it exists."""
-        if os.path.isdir(path):
-            self.directories.append(path)
-        elif os.path.exists(path):
-            self.files.append(path)
 
-
-def prepare(
-    plan: Plan, who: User, stdio: tuple[int, int, int], highest_cap: int, masked: Deferred
-) -> Program:
+def prepare(plan: Plan, who: User, stdio: tuple[int, int, int], highest_cap: int, masked: Masked) -> Program:
     """Return the calls of the child, to the execution of the command. `stdio` becomes 0, 1 and 2."""
     program = Program()
     _session(program, plan, stdio, _STATUS_FD)
@@ -108,7 +100,7 @@ def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int
         program.make_controlling(0)
 
 
-def _mounts(program: Program, plan: Plan, masked: Deferred) -> None:
+def _mounts(program: Program, plan: Plan, masked: Masked) -> None:
     program.step = "mounts"
     if "cgroup" in plan.namespaces:
         program.unshare(CLONE_NEWCGROUP)

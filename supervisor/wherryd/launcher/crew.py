@@ -6,6 +6,7 @@ Owns their processes and what each is busy with. Must never wait for one.
 from __future__ import annotations
 
 import _socket
+import math
 import os
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from wherryd.launcher import wire, worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wherryd.launcher.entry import Entry
 
@@ -26,10 +27,15 @@ SIGCHLD = 17
 _SOON = 0.005
 """Seconds that an order waits for a busy worker: it takes some three, and a second one takes its core."""
 
+_REST = 0.003
+"""Seconds that a free worker rests before it prepares for its next order, unless a container ends before:
+after that ours are the only processes that have work."""
+
 _PATIENCE = 0.1
 """Seconds that an order waits when there is a worker for every core: then they hang, and one more comes."""
 
 _SIGKILL = 9
+_PREPARE = wire.pack(worker.PREPARE)
 _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
@@ -57,6 +63,8 @@ class Hand:
         self.sock = sock
         self.busy: Entry | None = None
         self.idle = False
+        self.spent = 0.0
+        """Since when it has been free without a kit; 0 if it has one, or is not free."""
 
 
 class Crew:
@@ -78,8 +86,11 @@ class Crew:
 
     @property
     def patience(self) -> float | None:
-        """How long the loop may sleep before it calls `reinforce`: None is for ever."""
-        return max(0.0, self._due() - time.monotonic()) if self._orders else None
+        """How long the loop may sleep before it calls `attend`: None is for ever."""
+        due = [hand.spent + _REST for hand in self._hands if hand.spent]
+        if self._orders:
+            due.append(self._due())
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _due(self) -> float:
         return self._orders[0].since + (_SOON if len(self._hands) < self._enough else _PATIENCE)
@@ -113,11 +124,20 @@ class Crew:
             if hand.busy is entry:
                 pidfd_send_signal(hand.pidfd, _SIGKILL)
 
-    def reinforce(self) -> None:
-        """Add a worker, if those there are did not come back in time."""
-        if self._orders and time.monotonic() >= self._due():
-            self._orders[0].since = time.monotonic()
+    def attend(self) -> None:
+        """Add a worker, if those there are did not come back in time; have rested ones prepare."""
+        now = time.monotonic()
+        if self._orders and now >= self._due():
+            self._orders[0].since = now
             self.hire()
+        self.prepare(now - _REST)
+
+    def prepare(self, before: float = math.inf) -> None:
+        """Have workers that were free before a time, and are still, make what their next order will need."""
+        for hand in [*self._hands]:
+            if 0 < hand.spent <= before:
+                hand.idle, hand.spent = False, 0.0
+                self._send(hand, _PREPARE)
 
     def hire(self) -> None:
         """Fork one more worker. Raises KernelError."""
@@ -143,7 +163,7 @@ class Crew:
             return
         except OSError:
             word = b""
-        if word != worker.FREE:
+        if word not in (worker.FREE, worker.SPENT):
             self._dismiss(hand)
             return
         hand.busy = None
@@ -153,15 +173,19 @@ class Crew:
             self._dismiss(hand)
         else:
             hand.idle = True
+            hand.spent = time.monotonic() if word == worker.SPENT else 0.0
 
     def _give(self, hand: Hand, order: Order) -> None:
-        hand.idle = False
+        hand.idle, hand.spent = False, 0.0
         hand.busy = order.entry
-        try:
-            wire.send(hand.sock, order.plan, order.fds)
-        except OSError:
-            self._dismiss(hand)  # it died: the status socket, closed below, tells of it
+        self._send(hand, order.plan, order.fds)  # if it died, the status socket, closed below, tells of it
         order.close()
+
+    def _send(self, hand: Hand, data: bytes, fds: Sequence[int] = ()) -> None:
+        try:
+            wire.send(hand.sock, data, fds)
+        except OSError:
+            self._dismiss(hand)
 
     def _dismiss(self, hand: Hand) -> None:
         self._unwatch(hand.sock.fileno())

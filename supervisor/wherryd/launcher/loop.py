@@ -59,7 +59,7 @@ class Loop:
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it
                     handler(events)
-            self._crew.reinforce()
+            self._crew.attend()
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self._handlers[fd] = handler
@@ -248,6 +248,7 @@ class Loop:
         if not entry.pending:
             if entry.exit is not None:
                 self._say("exited", entry.id, *entry.exit)
+                self._crew.prepare()
         elif entry.over:
             del self._entries[entry.id]
             entry.close()

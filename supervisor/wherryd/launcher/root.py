@@ -15,15 +15,14 @@ from wherryd.kernel.mounts import attach, clone_tree, make_private, mount_on, se
 from wherryd.kernel.paths import make_in_root, open_in_root
 from wherryd.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
 from wherryd.launcher import child
-from wherryd.launcher.child import Deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wherryd.launcher.plan import Device, Mount, Plan
+    from wherryd.launcher.kit import Kit
+    from wherryd.launcher.plan import Mount, Plan
 
 _KERNEL_TREES = ("/proc/", "/sys/")
 _SANDBOX = (*_KERNEL_TREES, "/dev/")
-_EMPTY_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "mode=755")
 
 
 def make_root(plan: Plan) -> int:
@@ -51,39 +50,20 @@ def _open(path: str) -> int:
         raise from_oserror(error, "open", path) from error
 
 
-def mount_all(plan: Plan, root: int, foreign: dict[str, int]) -> None:
-    """Make the plan's mounts, device nodes and links in the root. `foreign`: see source.py."""
+def mount_all(plan: Plan, root: int, kit: Kit, foreign: dict[str, int]) -> None:
+    """Make the plan's mounts in the root; some are ready in the kit. `foreign`: see source.py."""
     for mount in plan.mounts:
         if mount.type == "bind":
             _bind(root, mount, foreign[mount.destination] if mount.foreign else _clone(mount))
         else:
-            _mount(root, mount)
-    for device in plan.devices:
-        _make_node(root, device)
-    for target, path in plan.links:
-        _make_link(root, target, path)
+            _mount(root, mount, kit.take(mount.destination))
 
 
-def _make_node(root: int, device: Device) -> None:
-    directory, name = os.path.split(device.path)
-    number = os.makedev(device.major, device.minor)
-    try:
-        os.mknod(name, device.mode | stat.S_IFCHR, number, dir_fd=open_in_root(root, directory))
-    except OSError as error:
-        raise from_oserror(error, "mknod", device.path) from error
-
-
-def _make_link(root: int, target: str, path: str) -> None:
-    directory, name = os.path.split(path)
-    try:
-        os.symlink(target, name, dir_fd=open_in_root(root, directory))
-    except OSError as error:
-        raise from_oserror(error, "symlink", path) from error
-
-
-def _mount(root: int, mount: Mount) -> None:
+def _mount(root: int, mount: Mount, ready: int | None) -> None:
     target = _target(root, mount.destination, directory=True)
-    if mount.type not in child.DEFERRED:
+    if ready is not None:
+        attach(ready, target)
+    elif mount.type not in child.DEFERRED:
         mount_on(target, mount.type, mount.source, mount.options)
 
 
@@ -118,32 +98,30 @@ def _path_of(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
-def hide(plan: Plan, root: int) -> Deferred:
+def hide(plan: Plan, root: int, empty: int) -> str | None:
     """Cover the masked paths, files with /dev/null and directories with nothing; make the others read-only.
 
-    Returns what lies on a mount that only the child can make, for it to cover.
+    `empty` is a detached empty directory; returns where it is now, if that is anywhere. What lies on a mount
+    that only the child can make is for it to cover.
     """
     null = open_in_root(root, "/dev/null")
-    rest = Deferred()
+    hidden: str | None = None
     for path in plan.masked_paths:
-        if child.deferred(path):
-            rest.add(path)
-            continue
-        target = _existing(root, path)
+        target = None if child.deferred(path) else _existing(root, path)
         if target is None:
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             attach(clone_tree("", dirfd=null, recursive=False), target)
-        elif rest.empty is None:
-            mount_on(target, "tmpfs", "tmpfs", _EMPTY_OPTIONS)
-            rest.empty = path
+        elif hidden is None:
+            attach(empty, target)
+            hidden = path
         else:
-            attach(clone_tree("", dirfd=open_in_root(root, rest.empty), recursive=False), target)
+            attach(clone_tree("", dirfd=open_in_root(root, hidden), recursive=False), target)
     for path in plan.readonly_paths:
         target = None if child.deferred(path) else _existing(root, path)
         if target is not None:
             _make_read_only(target)
-    return rest
+    return hidden
 
 
 def _make_read_only(target: int) -> None:

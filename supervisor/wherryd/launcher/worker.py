@@ -6,7 +6,8 @@ host's. It alone waits for the container's files: when they hang, so does it, an
 
     launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
                          (join.py has the other kind of order: to enter a container that runs)
-    worker → launcher    one byte, when it is free again
+                         or PREPARE: make the kit for the next container, while there is time
+    worker → launcher    one byte, when it is free again: FREE, or SPENT without a kit
     worker → status      "executing" pid, or "forked" pid and why it failed, with pidfd and terminal
 """
 
@@ -21,17 +22,13 @@ import sys
 from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.mounts import attach, clone_tree
-from wherryd.kernel.namespaces import FLAGS, new_network_namespace
+from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
 from wherryd.kernel.rlimits import set_rlimit
 from wherryd.kernel.syscalls import (
     CLONE_INTO_CGROUP,
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
-    CLONE_NEWUTS,
     CLONE_PARENT,
     close_range,
     sethostname,
@@ -42,6 +39,7 @@ from wherryd.kernel.syscalls import (
 from wherryd.launcher import child, root, source, user, wire
 from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.join import Join
+from wherryd.launcher.kit import TAKEN_ON, Kit, Shape
 from wherryd.launcher.plan import Plan
 from wherryd.launcher.status import Status
 
@@ -54,11 +52,11 @@ if TYPE_CHECKING:
 CONTROL_FD = 3
 HOST_FD = 4
 _OOM_FD = 5
-_NETWORK_FD = 6  # everything above is the current job's
+_FIRST_FD = 6  # from here on the kit's, and those of the current job
 _MAX_FD = (1 << 32) - 1
-_HOST = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
-_LATE = CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET
 FREE = b"\x01"
+SPENT = b"\x02"
+PREPARE = "prepare"
 
 
 class Worker:
@@ -69,24 +67,49 @@ class Worker:
         self._host = host
         self._last_cap = last_cap()
         self._oom = OomScore()
-        self._network: int | None = None
+        self._shape: Shape | None = None
+        self._kit: Kit | None = None
 
     def run(self) -> None:
         """Serve until the launcher hangs up."""
         while True:
-            if self._network is None:
-                self._network = _place(new_network_namespace(), _NETWORK_FD)
+            spent = self._kit is None and self._shape is not None
             try:
-                self._control.send(FREE)
+                self._control.send(SPENT if spent else FREE)
                 request = wire.receive(self._control)
             except (BrokenPipeError, ConnectionResetError):
                 return
             if request is None:
                 return
-            self._build(*request)
+            self._obey(*request)
 
-    def _build(self, fields: tuple[Any, ...], fds: list[int]) -> None:
-        job = self._job(fields, fds)
+    def _obey(self, fields: tuple[Any, ...], fds: list[int]) -> None:
+        if fields[0] == PREPARE:
+            self._prepare()
+        elif fields[0] == JOIN:
+            self._do(Join(fields[1:], fds, self._oom))
+        else:
+            self._start(Plan.from_wire(fields), fds)
+
+    def _prepare(self) -> None:
+        if self._shape is not None:
+            try:
+                self._kit = Kit(self._shape, self._host)
+            except OSError as error:
+                # The next start makes its own, and says what is wrong.
+                self._shape = None
+                setns(self._host, TAKEN_ON)
+                close_range(_FIRST_FD, _MAX_FD, 0)
+                _complain(f"made no kit: {error}")
+
+    def _start(self, plan: Plan, fds: list[int]) -> None:
+        job = Job(plan, fds, self._oom, self._host)
+        if self._kit is not None and self._kit.shape == job.shape:
+            job.kit = self._kit
+        self._kit, self._shape = None, job.shape
+        self._do(job)
+
+    def _do(self, job: Job | Join) -> None:
         try:
             job.build(self._last_cap)
         except OSError as error:
@@ -96,15 +119,9 @@ class Worker:
         finally:
             setns(self._host, job.entered)
             os.umask(0)
-            close_range(_NETWORK_FD + (self._network is not None), _MAX_FD, 0)
-
-    def _job(self, fields: tuple[Any, ...], fds: list[int]) -> Job | Join:
-        if fields[0] == JOIN:
-            return Join(fields[1:], fds, self._oom)
-        job = Job(Plan.from_wire(fields), fds, self._oom)
-        if "network" in job.plan.namespaces:
-            job.network, self._network = self._network, None
-        return job
+            if self._kit is not None and job.entered & TAKEN_ON:
+                self._kit.enter()
+            _close_all_but(self._kit.fds if self._kit is not None else ())
 
 
 class OomScore:
@@ -127,26 +144,31 @@ class OomScore:
 
 
 class Job:
-    """One container on its way. `step` names where it is, `entered` which namespaces to come back from."""
+    """One container on its way. `step` names where it is, `entered` which namespaces to come back from.
 
-    entered = _HOST
+    `kit` is one of its shape, or it makes its own.
+    """
 
-    def __init__(self, plan: Plan, fds: list[int], oom: OomScore) -> None:
+    entered = CLONE_NEWNS
+
+    def __init__(self, plan: Plan, fds: list[int], oom: OomScore, host: int) -> None:
         self.plan = plan
+        self.shape = Shape(plan)
         self.step = "plan"
-        self.network: int | None = None
+        self.kit: Kit | None = None
+        self._network: int | None = None
         self._oom = oom
+        self._host = host
         self._cgroup = -1
-        self._masked = child.Deferred()
         status, *self._streams = fds
         self.status = Status(status)
         if plan.network_fd:
-            self.network = self._streams.pop()
+            self._network = self._streams.pop()
 
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
-        self._namespaces()
-        mounted = self._mounts()
+        kit = self._namespaces()
+        mounted = self._mounts(kit)
         self._at("enter")
         root.enter(mounted)
         self._at("cwd")
@@ -158,26 +180,27 @@ class Job:
         who = user.resolve(self.plan.user)
         self._own_stdio(who, stdio)
         self._at("clone")
-        program = child.prepare(self.plan, who, stdio, highest_cap, self._masked)
+        program = child.prepare(self.plan, who, stdio, highest_cap, kit.masked)
         self._fork(program, terminal)
 
     def _at(self, step: str) -> None:
         self.step = step
 
-    def _namespaces(self) -> None:
+    def _namespaces(self) -> Kit:
         self._at("namespaces")
         self._cgroup = _open_cgroup(self.plan.cgroup)
-        if self.network is not None:
-            setns(self.network, CLONE_NEWNET)
-        unshare(flags_of(self.plan.namespaces) & ~_LATE)
-        sethostname(self.plan.hostname)
+        kit = self.kit or Kit(self.shape, self._host, self._network)
+        unshare(CLONE_NEWNS)
+        if "uts" in self.plan.namespaces:
+            sethostname(self.plan.hostname)
+        return kit
 
-    def _mounts(self) -> int:
+    def _mounts(self, kit: Kit) -> int:
         self._at("mounts")
         foreign = source.clone_foreign(self.plan)
         mounted = root.make_root(self.plan)
-        root.mount_all(self.plan, mounted, foreign)
-        self._masked = root.hide(self.plan, mounted)
+        root.mount_all(self.plan, mounted, kit, foreign)
+        kit.masked.empty = root.hide(self.plan, mounted, kit.empty)
         return mounted
 
     def _open_terminal(self) -> tuple[int, int]:
@@ -245,6 +268,19 @@ def flags_of(namespaces: tuple[str, ...]) -> int:
     return sum(FLAGS[name] for name in namespaces)
 
 
+def _close_all_but(kept: tuple[int, ...]) -> None:
+    first = _FIRST_FD
+    for fd in sorted(kept):
+        if fd > first:
+            close_range(first, fd - 1, 0)
+        first = fd + 1
+    close_range(first, _MAX_FD, 0)
+
+
+def _complain(text: str) -> None:
+    print(f"wherryd: worker {os.getpid()} {text}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
+
+
 def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
     """Be a worker. Runs in a fork of the launcher, whose descriptors end here."""
     try:
@@ -260,6 +296,6 @@ def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must not run the launcher's loop
         if isinstance(error, KernelError) and (error.op, error.errno) == ("setns", errno.ESRCH):
             os._exit(0)  # the launcher ended while we were busy, and its namespaces are no way back
-        print(f"wherryd: worker {os.getpid()} ended: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
+        _complain(f"ended: {error!r}")
         os._exit(1)
     os._exit(0)
