@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,8 +69,11 @@ def test_no_abstract_name_is_listened_on(wherryd: Daemon) -> None:
     """Anyone in the network namespace could connect to one."""
     ours = set()
     for pid in (wherryd.pid, wherryd.launcher_pid):
-        links = (os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd"))
-        ours.update(link[8:-1] for link in links if link.startswith("socket:["))
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                link = os.readlink(f"/proc/{pid}/fd/{number}")
+                if link.startswith("socket:["):
+                    ours.add(link[8:-1])
     with open("/proc/net/unix", encoding="utf-8") as table:
         rows = [line.split() for line in table]
     names = [row[7] for row in rows if len(row) > 7 and row[6] in ours]
