@@ -53,14 +53,16 @@ if TYPE_CHECKING:
         Volume,
     )
     from wherry_protocol.event_log import Event, Missed
+    from wherry_protocol.health import Health, HealthCheck, Probe
     from wherry_protocol.images import ImageSummary
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
 
 __all__ = [
     "AsyncClient", "AsyncEventStream", "BadRequest", "Busy", "Client", "CommandNotExecutable",
     "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
-    "ContainerSummary", "Created", "Event", "EventStream", "ExitStatus", "ImageError", "ImageSummary",
-    "InternalError", "KernelFailure", "Missed", "NoSpace", "NotFound", "Output", "Pong", "Progress",
+    "ContainerSummary", "Created", "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
+    "ImageError", "ImageSummary",
+    "InternalError", "KernelFailure", "Missed", "NoSpace", "NotFound", "Output", "Pong", "Probe", "Progress",
     "ProtocolError", "Result", "RunSpec", "Started", "SystemInfo", "Tmpfs", "Ulimit",
     "UnknownOperation", "Unsupported", "VersionInfo", "Volume", "WherryError", "__version__",
 ]  # fmt: skip
@@ -75,6 +77,7 @@ _HOMES = {
         "ContainerDetails ContainerSummary Created ExitStatus Output RunSpec Started Tmpfs Ulimit Volume"
     ),
     "wherry_protocol.event_log": "Event Missed",
+    "wherry_protocol.health": "Health HealthCheck Probe",
     "wherry_protocol.images": "ImageSummary",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
     "wherry.errors": (

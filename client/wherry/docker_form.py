@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
+    from wherry_protocol.health import Health, HealthCheck
 
 SHORT_ID = 12
 _SHORT_COMMAND = 20
@@ -57,11 +58,14 @@ def status(summary: ContainerSummary, now: float) -> str:
     return f"{words} (log stuck: {summary.log_trouble})" if summary.log_trouble else words
 
 
+_HEALTH_WORDS = {"starting": "health: starting", "healthy": "healthy", "unhealthy": "unhealthy"}
+
+
 def _status_words(summary: ContainerSummary, now: float) -> str:
     up = f"Up {human_duration(now - (summary.started_at or now))}"
     match summary.state:
         case "running":
-            return up
+            return f"{up} ({_HEALTH_WORDS[summary.health]})" if summary.health else up
         case "paused":
             return f"{up} (Paused)"
         case "created":
@@ -115,7 +119,38 @@ def _state(details: ContainerDetails) -> dict[str, Any]:
         "Error": (summary.exit.error if summary.exit else None) or "",
         "StartedAt": rfc3339_seconds(summary.started_at),
         "FinishedAt": rfc3339_seconds(summary.finished_at),
+        **({"Health": _health(details.health)} if details.health else {}),
     }
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": rfc3339_seconds(probe.started_at), "End": rfc3339_seconds(probe.ended_at),
+                "ExitCode": probe.exit_code, "Output": probe.output,
+            }
+            for probe in health.log
+        ],
+    }  # fmt: skip
+
+
+def _health_check(check: HealthCheck) -> dict[str, Any]:
+    """Return how the health is found out; times are nanoseconds, as docker has them."""
+    return {
+        "Test": list(check.test),
+        "Interval": _nanoseconds(check.interval),
+        "Timeout": _nanoseconds(check.timeout),
+        "StartPeriod": _nanoseconds(check.start_period),
+        "StartInterval": _nanoseconds(check.start_interval),
+        "Retries": check.retries,
+    }
+
+
+def _nanoseconds(seconds: float | None) -> int:
+    return round((seconds or 0) * _NANO)
 
 
 def _exit_code(status_: ExitStatus | None) -> int | None:
@@ -165,6 +200,7 @@ def _config(details: ContainerDetails) -> dict[str, Any]:
         "Labels": dict(spec.labels),
         "StopSignal": details.stop_signal,
         "StopTimeout": _whole(spec.stop_timeout),
+        **({"Healthcheck": _health_check(details.health_check)} if details.health_check else {}),
     }
 
 

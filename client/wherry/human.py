@@ -26,6 +26,14 @@ def parse_size(text: str, where: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def parse_duration(text: str, where: str) -> float:
+    """Return seconds of "1m30s", "500ms" or "0". Raises BadRequest starting with `where`."""
+    parts = _DURATION.findall(text)
+    if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
+        raise BadRequest(f"{where}: {text!r} is no duration", hint="write 500ms, 30s, 1m30s or 2h")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
 def parse_time(text: str, now: float, where: str) -> float:
     """Return seconds since the epoch of "2026-01-31T12:00:00Z", "1769860800.5" or "10m" (ago)."""
     if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):

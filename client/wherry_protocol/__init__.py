@@ -9,6 +9,7 @@ imports nothing but the standard library and msgpack.
     containers.py   run specifications, container states and every container request
     images.py       image requests
     event_log.py    what happened: events and the requests for them
+    health.py       healthchecks and what they say
     call.py         what a request is; operations.py: which requests there are
     convert.py      plain msgpack types -> values, checked
     codec.py        bytes <-> frames, within limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wherry_protocol.call import Call, Stream
+from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
@@ -67,6 +68,7 @@ class RunSpec(Value):
     `volumes_from` are containers ("NAME", "NAME:ro") whose host paths and volumes are mounted here too.
     `stdin` keeps a pipe open for the container (-i); `tty` gives it a terminal of `tty_size`
     (rows, columns). `stop_timeout` is in seconds; `stop_signal` None takes the image's, else SIGTERM.
+    `health` None is the image's healthcheck.
 
     Example:
         RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
@@ -96,6 +98,7 @@ class RunSpec(Value):
     tty: bool = False
     tty_size: tuple[int, int] | None = None
     auto_remove: bool = False
+    health: HealthCheck | None = None
 
 
 class ExitStatus(Value):
@@ -131,7 +134,10 @@ class Created(Value):
 
 
 class ContainerSummary(Value):
-    """A row of `ps`. Times are seconds since the epoch; `log_trouble` is why logging is stuck, if it is."""
+    """A row of `ps`. Times are seconds since the epoch; `log_trouble` is why logging is stuck, if it is.
+
+    `health` is "starting", "healthy" or "unhealthy", None without a healthcheck.
+    """
 
     id: str
     name: str
@@ -144,6 +150,7 @@ class ContainerSummary(Value):
     exit: ExitStatus | None = None
     labels: Mapping[str, str] = NOTHING
     log_trouble: str | None = None
+    health: str | None = None
 
 
 class MountPoint(Value):
@@ -162,7 +169,7 @@ class ContainerDetails(Value):
     """Everything the supervisor knows of a container; the command line prints it in docker's form.
 
     `path` and `args` are the resolved command; `env` is the resolved environment;
-    `image_digest` is "sha256:…" for archives.
+    `image_digest` is "sha256:…" for archives. `health_check` has everything said that the request left out.
     """
 
     summary: ContainerSummary
@@ -180,6 +187,8 @@ class ContainerDetails(Value):
     directory: str
     cgroup_path: str
     restart_count: int = 0
+    health: Health | None = None
+    health_check: HealthCheck | None = None
     mounts: tuple[MountPoint, ...] = ()
 
 
@@ -343,8 +352,8 @@ class List(Call[tuple[ContainerSummary, ...]]):
     """Ask for containers, newest first; running and paused ones only, unless `all`.
 
     Filters, as docker: ("name", substring), ("id", prefix), ("status", state), ("label", key or key=value),
-    ("exited", code), ("ancestor", image). Same key twice: either; different keys: both.
-    A status filter implies `all`.
+    ("exited", code), ("ancestor", image), ("health", "healthy" and so on, or "none"). Same key twice:
+    either; different keys: both. A status filter implies `all`.
     """
 
     op = "ps"

@@ -24,6 +24,7 @@ import trio
 from wherry_protocol import SOFTWARE_VERSION
 from wherry_protocol.errors import KernelFailure, NoSpace, WherryError
 from wherryd import journal
+from wherryd.containers.health import HealthWatch
 from wherryd.containers.manager import Manager
 from wherryd.containers.records import Records
 from wherryd.containers.recovery import recover, sweep_spares
@@ -152,6 +153,7 @@ def _services(
         registry=Registry(),
         records=Records(store, events),
         events=events,
+        health=HealthWatch(),
         images=images,
         launcher=launcher,
         pump=pump,

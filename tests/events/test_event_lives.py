@@ -104,11 +104,14 @@ def test_images_have_events(wherryd: Daemon, busybox_tar: Archives) -> None:
     with wherryd.client() as client:
         place = client.last_event()
         image = client.import_image(busybox_tar.tar, "told")
+        client.tag_image("told", "again")
         client.remove_image("told")
+        client.remove_image("again")
         events = told(client, place, ("type", "image"))
-        assert actions(events) == ["import", "untag", "delete"]
+        assert actions(events) == ["import", "tag", "untag", "untag", "delete"]
         assert {event.actor for event in events} == {image.digest}
-        assert events[0].attributes["name"] == "told"
+        names = [event.attributes["name"] for event in events]
+        assert [name.partition(":")[0] for name in names[:4]] == ["told", "again", "told", "again"]
 
 
 def test_a_supervisor_tells_of_its_own_start_and_end(fresh_wherryd: Daemon) -> None:

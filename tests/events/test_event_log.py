@@ -144,6 +144,7 @@ async def test_readers_see_only_what_is_written(rig: Rig) -> None:
     rig.emit(2)
     rig.log.emit("container", "die", "c1")
     assert [event.seq for event in rig.log._page(0)] == [1, 2]
+    assert rig.log._page(2) == []
     rig.records.flush()
     assert await rig.numbers(after=0) == [1, 2, 3]
 

@@ -30,6 +30,7 @@ VALUES = [
 HINTS: dict[str, Any] = {
     "str": TEXT, "int": INTS, "float": FLOATS, "bool": st.booleans(), "bytes": st.binary(max_size=8),
     "State": st.sampled_from(["created", "running", "paused", "restarting", "exited"]),
+    "HealthStatus": st.sampled_from(["starting", "healthy", "unhealthy"]),
     "Propagation": st.sampled_from(["rprivate", "private", "rslave", "slave"]),
 }  # fmt: skip
 

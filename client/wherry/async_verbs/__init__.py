@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from wherry.async_verbs.containers import AsyncContainerVerbs
 from wherry.async_verbs.event_log import AsyncEventLogVerbs
+from wherry.async_verbs.health import AsyncHealthVerbs
 from wherry.async_verbs.housekeeping import AsyncHousekeepingVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
@@ -17,6 +18,7 @@ from wherry.async_verbs.volumes import AsyncVolumeVerbs
 class AsyncVerbs(
     AsyncContainerVerbs,
     AsyncEventLogVerbs,
+    AsyncHealthVerbs,
     AsyncHousekeepingVerbs,
     AsyncImageVerbs,
     AsyncSystemVerbs,

@@ -11,9 +11,9 @@ import time
 
 from wherry.cli.main import complain
 from wherry.cli.parser import Command
+from wherry.cli.ps import parse_filter
 from wherry.docker_form import printable, rfc3339
 from wherry.human import parse_time
-from wherry_protocol.errors import BadRequest
 from wherry_protocol.event_log import Event, Missed
 from wherry_protocol.typed import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wherry.client import Client
 
 _NANO = 1_000_000_000
+_FILTERS = "container, event, type, label, image, volume"
 _NUMBER = re.compile(r"seq:(\d{1,18})", re.ASCII)
 
 
@@ -55,16 +56,6 @@ def parse_since(text: str, now: float) -> tuple[int | None, float | None]:
     return (int(match[1]), None) if match else (None, parse_time(text, now, "--since"))
 
 
-def parse_filter(text: str) -> tuple[str, str]:
-    """Read KEY=VALUE."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise BadRequest(
-            f"--filter {text!r}: expected KEY=VALUE", hint="container, event, type, label, image, volume"
-        )
-    return key, value
-
-
 def _configure(parser: Parser) -> None:
     add = parser.add_argument
     add("--since", metavar="TIME", help="from a time on (2026-01-31T12:00:00Z, 10m), or after seq:NUMBER")
@@ -75,7 +66,7 @@ def _configure(parser: Parser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="container, event, type, label, image, volume",
+        help=_FILTERS,
     )
     add("--format", metavar="FORM", help="json (one object a line), or a template such as {{.Action}}")
 
@@ -85,7 +76,7 @@ def _events(client: Client, args: Namespace) -> int:
     after, since = parse_since(args.since, now) if args.since else (None, None)
     until = parse_time(args.until, now, "--until") if args.until else None
     show = _shower(args.format)
-    filters = [parse_filter(text) for text in args.filter]
+    filters = [parse_filter(text, _FILTERS) for text in args.filter]
     with client.events(after=after, since=since, until=until, filters=filters) as events:
         for event in events:
             show(event)

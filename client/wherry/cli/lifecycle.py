@@ -113,12 +113,37 @@ def _unpause(client: Client, args: Namespace) -> int:
     return for_each(args.refs, act)
 
 
+def _awaited(parser: Parser) -> None:
+    parser.add_argument(
+        "--condition",
+        choices=("exited", "healthy"),
+        default="exited",
+        help="healthy: until the probes have said how they are; the code is 1 if one is not (exited)",
+    )
+    _refs(parser)
+
+
 def _wait(client: Client, args: Namespace) -> int:
+    if args.condition == "healthy":
+        return _wait_healthy(client, args.refs)
+
     def act(ref: str) -> str:
         code = client.wait(ref).exit_code
         return "unknown" if code is None else str(code)
 
     return for_each(args.refs, act)
+
+
+def _wait_healthy(client: Client, refs: Sequence[str]) -> int:
+    verdicts: list[bool] = []
+
+    def act(ref: str) -> str:
+        healthy = client.wait_healthy(ref)
+        verdicts.append(healthy)
+        return "healthy" if healthy else "unhealthy"
+
+    code = for_each(refs, act)
+    return code if all(verdicts) else 1
 
 
 def _remove(client: Client, args: Namespace) -> int:
@@ -140,7 +165,7 @@ COMMANDS = {
     "kill": Command(configure=_signalled, execute=_kill),
     "pause": Command(configure=_refs, execute=_pause),
     "unpause": Command(configure=_refs, execute=_unpause),
-    "wait": Command(configure=_refs, execute=_wait),
+    "wait": Command(configure=_awaited, execute=_wait),
     "rm": Command(configure=_removed, execute=_remove),
     "rename": Command(configure=_renamed, execute=_rename),
 }

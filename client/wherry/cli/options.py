@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from wherry.cli.health_options import add_health_options, health_check
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.typed import TYPE_CHECKING
@@ -83,6 +84,7 @@ def add_options(parser: Parser) -> None:
         help="until SIGKILL (10)",
     )
     add("--network", choices=("none", "host"), default="none", help="loopback only, or the host's (none)")
+    add_health_options(parser)
     add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 
 
@@ -99,7 +101,7 @@ def spec_from(args: Namespace) -> RunSpec:
         workdir=args.workdir, user=args.user, read_only=args.read_only, init=args.init,
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
-        stdin=args.interactive, tty=args.tty,
+        stdin=args.interactive, tty=args.tty, health=health_check(args),
     )  # fmt: skip
 
 

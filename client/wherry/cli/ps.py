@@ -25,7 +25,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def parse_filter(text: str, known: str = "name, id, status, label, exited, ancestor") -> tuple[str, str]:
+def parse_filter(
+    text: str, known: str = "name, id, status, label, exited, ancestor, health"
+) -> tuple[str, str]:
     """Read KEY=VALUE; `known` are the keys that there are."""
     key, equals, value = text.partition("=")
     if not key or not equals:

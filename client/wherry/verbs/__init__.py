@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from wherry.verbs.containers import ContainerVerbs
 from wherry.verbs.event_log import EventLogVerbs
+from wherry.verbs.health import HealthVerbs
 from wherry.verbs.housekeeping import HousekeepingVerbs
 from wherry.verbs.images import ImageVerbs
 from wherry.verbs.system import SystemVerbs
@@ -17,6 +18,7 @@ from wherry.verbs.volumes import VolumeVerbs
 class Verbs(
     ContainerVerbs,
     EventLogVerbs,
+    HealthVerbs,
     HousekeepingVerbs,
     ImageVerbs,
     SystemVerbs,

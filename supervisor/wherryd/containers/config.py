@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.containers import MountPoint, RunSpec
 from wherry_protocol.errors import BadRequest
+from wherry_protocol.health import HealthCheck
+from wherryd.containers import healthcheck
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
@@ -49,6 +51,7 @@ class Config:
     hostname: str
     stop_signal: int
     mounts: tuple[MountPoint, ...] = ()
+    health: HealthCheck | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes back."""
@@ -69,6 +72,7 @@ class Config:
             "hostname": self.hostname,
             "stop_signal": self.stop_signal,
             "mounts": [mount.to_wire() for mount in self.mounts],
+            "health": self.health and self.health.to_wire(),
         }
 
     @classmethod
@@ -91,6 +95,7 @@ class Config:
             hostname=data["hostname"],
             stop_signal=data["stop_signal"],
             mounts=tuple(MountPoint.from_wire(mount) for mount in data["mounts"]),
+            health=HealthCheck.from_wire(health) if (health := data.get("health")) else None,
         )
 
 
@@ -114,6 +119,8 @@ def check_spec(spec: RunSpec) -> None:
     if spec.stop_signal is not None:
         signal_number(spec.stop_signal)
     check_timeout(spec.stop_timeout)
+    if spec.health is not None:
+        healthcheck.check(spec.health)
     if spec.tty_size is not None and not all(0 <= side <= 0xFFFF for side in spec.tty_size):  # noqa: PLR2004 - u16
         raise BadRequest(f"tty_size {spec.tty_size}: rows and columns are 0 to 65535")
     check_mounts(spec)
@@ -145,6 +152,7 @@ def resolve(
         user=spec.user or image.config.user,
         hostname=hostname,
         stop_signal=signal_number(spec.stop_signal or image.config.stop_signal or "SIGTERM"),
+        health=healthcheck.resolve(spec.health, image.config, image.reference),
         mounts=mounts,
     )
 

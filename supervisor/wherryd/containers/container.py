@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
+from wherry_protocol.health import Health
 from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.logs.log import Log
 
@@ -70,6 +71,8 @@ class Container:
         """Names of the volumes that were made for it, anonymous or not."""
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
+        self.health: Health | None = None
+        """What the probes of its present or last run said; None when it has no healthcheck."""
         self.stopping = False
         """Set while a stop waits for the run to end: the event log says so."""
         self.run: Run | None = None
@@ -96,7 +99,9 @@ class Container:
 
     def status_json(self) -> dict[str, Any]:
         """Return what changes of it, for the state database."""
+        health = {"health": self.health.to_wire()} if self.health is not None else {}
         return {
+            **health,
             "phase": self.phase.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -112,6 +117,7 @@ class Container:
         self.finished_at = status["finished_at"]
         self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
         self.pid = status["pid"]
+        self.health = Health.from_wire(status["health"]) if "health" in status else None
         if not self.alive and self.exit is not None:
             self.ended.set()
 
@@ -129,7 +135,15 @@ class Container:
             exit=self.exit,
             labels=self.config.spec.labels,
             log_trouble=self.log_trouble,
+            health=health.status if (health := self.shown_health) else None,
         )
+
+    @property
+    def shown_health(self) -> Health | None:
+        """Its health as people see it: what does not run is not healthy, as docker has it."""
+        if self.health is None or self.alive:
+            return self.health
+        return self.health.replace(status="unhealthy")
 
     def details(self, cgroup_path: str) -> ContainerDetails:
         """Return everything known of it."""
@@ -150,6 +164,8 @@ class Container:
             directory=str(self.directory),
             cgroup_path=cgroup_path,
             mounts=config.mounts,
+            health=self.shown_health,
+            health_check=config.health,
         )
 
 

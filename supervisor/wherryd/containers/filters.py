@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from wherry_protocol.containers import ContainerSummary
 
+HEALTH = ("starting", "healthy", "unhealthy", "none")
 STATES = ("created", "running", "paused", "restarting", "exited")
 
 
@@ -29,6 +30,7 @@ _MATCHERS: dict[str, Callable[[ContainerSummary, str], bool]] = {
     "status": lambda row, value: row.state == value,
     "label": _label,
     "exited": _exited,
+    "health": lambda row, value: (row.health or "none") == value,
     "ancestor": lambda row, value: row.image == value,
 }
 
@@ -40,6 +42,8 @@ def check(filters: tuple[tuple[str, str], ...]) -> None:
             raise BadRequest(f"filter {key[:40]!r} is unknown", hint=f"known: {', '.join(_MATCHERS)}")
         if key == "status" and value not in STATES:
             raise BadRequest(f"filter status={value[:40]} is unknown", hint=f"known: {', '.join(STATES)}")
+        if key == "health" and value not in HEALTH:
+            raise BadRequest(f"filter health={value[:40]} is unknown", hint=f"known: {', '.join(HEALTH)}")
         if key == "exited" and not value.isdecimal():
             raise BadRequest(f"filter exited={value[:40]} is no exit code")
 

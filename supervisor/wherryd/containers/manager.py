@@ -150,6 +150,7 @@ class Manager:
             raise
         if container.phase is not Phase.PAUSED:
             raise Conflict(f"container {container.name} was stopped or unpaused before it stood still")
+        self.services.health.paused(container)
         tell(container, self.services, "pause")
         self.services.records.save(container)
 
@@ -158,6 +159,7 @@ class Manager:
         container = self.find(reference)
         container.move(Event.UNPAUSE)
         thaw(self.services.cgroup_of(container.id))
+        self.services.health.unpaused(container)
         tell(container, self.services, "unpause")
         self.services.records.save(container)
 

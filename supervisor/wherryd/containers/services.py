@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wherryd.containers.health import HealthWatch
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
     from wherryd.containers.spares import Spares
@@ -28,6 +29,7 @@ class Services:
     registry: Registry
     records: Records
     events: EventLog
+    health: HealthWatch
     images: ImageStore
     volumes: VolumeStore
     launcher: Launcher

@@ -99,6 +99,7 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     tell(container, services, "start")
     services.records.save(container)
     journal.info("container started", id=container.id, name=container.name, pid=container.pid)
+    services.health.started(container)
     container.started.set()
     start.outcome.set(None)
     await watch(container, services)

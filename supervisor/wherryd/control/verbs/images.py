@@ -26,14 +26,13 @@ async def remove_image(context: Context, call: RemoveImage) -> tuple[str, ...]:
     done = await context.images.remove(call.ref, force=call.force, in_use=context.manager.user_of_image)
     for line in done:
         word, _, what = line.partition(": ")
-        context.manager.services.events.emit("image", _ACTIONS[word], digest, {"name": what})
+        _tell(context, _ACTIONS[word], digest, what)
     return done
 
 
 async def import_image(context: Context, call: ImportImage, emitter: Emitter) -> ImageSummary:
     image = await context.images.import_archive(call.path, call.name, emitter.soon)
-    name = call.name or image.names[-1]
-    context.manager.services.events.emit("image", "import", image.digest, {"name": name})
+    _tell(context, "import", image.digest, call.name or image.names[-1])
     return image
 
 
@@ -43,14 +42,23 @@ async def inspect_image(context: Context, call: InspectImage) -> ImageDetails:
 
 async def tag_image(context: Context, call: TagImage) -> None:
     context.images.tag(call.ref, call.name)
+    _tell(context, "tag", context.images.find(call.name), call.name)
 
 
 async def load_images(context: Context, call: LoadImages, emitter: Emitter) -> tuple[ImageSummary, ...]:
     if call.path is not None:
-        return await context.images.load(call.path, emitter.soon)
-    if not emitter.fds:
+        loaded = await context.images.load(call.path, emitter.soon)
+    elif emitter.fds:
+        loaded = await context.images.load_stream(emitter.fds[0], emitter.soon)
+    else:
         raise BadRequest("load: neither a path nor a descriptor came along")
-    return await context.images.load_stream(emitter.fds[0], emitter.soon)
+    for image in loaded:
+        _tell(context, "load", image.digest, ", ".join(image.names))
+    return loaded
+
+
+def _tell(context: Context, action: str, digest: str, name: str) -> None:
+    context.manager.services.events.emit("image", action, digest, {"name": name})
 
 
 ANSWERS: Answers = {
