@@ -92,6 +92,20 @@ class TagImage(Call[None]):
     name: str
 
 
+class SaveImages(Stream[int]):
+    """Write images as one archive to the descriptor that rides along; answers with its bytes.
+
+    It is an OCI layout in a tar, with docker's manifest.json in it. References that are names are the names
+    in it.
+    """
+
+    op = "save"
+    answer = int
+    events = (Progress,)
+    descriptors = 1
+    refs: tuple[str, ...]
+
+
 class LoadImages(Stream[tuple[ImageSummary, ...]]):
     """Put the images of an archive (`docker save`, OCI) or OCI layout into the store, under their own names.
 

@@ -9,7 +9,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wherry.async_event_stream import AsyncEventStream
     from wherry_protocol import images
@@ -79,3 +79,18 @@ class AsyncImageVerbs(AsyncVerbsBase):
         if isinstance(source, int):
             return self.stream(images.LoadImages(), (source,))
         return self.stream(images.LoadImages(path=absolute_path(source)))
+
+    async def save_images(
+        self, refs: Sequence[str], fd: int, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> int:
+        """Write images to a descriptor (a file, a pipe) as one archive; return its bytes.
+
+        It is an OCI layout in a tar with uncompressed layers, and docker and podman load it. A reference that
+        is a name is the image's name in it. Raises NotFound, ImageError, NoSpace.
+        """
+        async with self.save_stream(refs, fd) as stream:
+            return await stream.drain(on_progress or ignore)
+
+    def save_stream(self, refs: Sequence[str], fd: int) -> AsyncEventStream[Progress, int]:
+        """Write images as save_images(), and iterate over the progress; `answer` is the archive's bytes."""
+        return self.stream(images.SaveImages(refs=tuple(refs)), (fd,))

@@ -10,7 +10,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wherry.event_stream import EventStream
     from wherry_protocol import images
@@ -80,3 +80,18 @@ class ImageVerbs(VerbsBase):
         if isinstance(source, int):
             return self.stream(images.LoadImages(), (source,))
         return self.stream(images.LoadImages(path=absolute_path(source)))
+
+    def save_images(
+        self, refs: Sequence[str], fd: int, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> int:
+        """Write images to a descriptor (a file, a pipe) as one archive; return its bytes.
+
+        It is an OCI layout in a tar with uncompressed layers, and docker and podman load it. A reference that
+        is a name is the image's name in it. Raises NotFound, ImageError, NoSpace.
+        """
+        with self.save_stream(refs, fd) as stream:
+            return stream.drain(on_progress or ignore)
+
+    def save_stream(self, refs: Sequence[str], fd: int) -> EventStream[Progress, int]:
+        """Write images as save_images(), and iterate over the progress; `answer` is the archive's bytes."""
+        return self.stream(images.SaveImages(refs=tuple(refs)), (fd,))

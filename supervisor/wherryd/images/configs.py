@@ -100,6 +100,11 @@ def check_history(document: Mapping[str, Any]) -> None:
         raise BrokenArchive("the image's config: history is no list of objects")
 
 
+def rfc3339(seconds: float) -> str:
+    """Return a time as configs have it."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
 def image_config(document: Mapping[str, Any]) -> ImageConfig:
     """Return what a config says about running its image. Raises BrokenArchive naming the field."""
     raw = document.get("config")
@@ -209,7 +214,7 @@ def grown(
     `comment` and `author`. Raises BrokenArchive if a change is malformed.
     """
     document = parse_json(base, "the base's config") if base else {}
-    now = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
+    now = rfc3339(time.time())
     past = document.get("history") or [{"created": now, "comment": "imported"}] * (len(layers) - 1)
     made: dict[str, Any] = {
         **{key: value for key, value in document.items() if key not in ("history", "rootfs", "container")},

@@ -20,14 +20,15 @@ CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "setfcap")
 
 _MEMORY = 1 << 30  # bytes of address space: the largest decoder and the list of a million folders fit
 _DESCRIPTORS = 32
+_OPTIONS = ("nosuid", "nodev", "noexec")
 
 
-def confine(folder: str) -> None:
+def confine(folder: str, *, read_only: bool = False) -> None:
     """Make `folder` the root of this process, for good. Raises KernelError."""
     highest = last_cap()
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
     make_private("/")
-    _enter(folder)
+    _enter(folder, ("ro", *_OPTIONS) if read_only else _OPTIONS)
     drop(CAPABILITIES, highest, _DESCRIPTORS)
 
 
@@ -51,9 +52,9 @@ def drop(capabilities: tuple[str, ...], highest: int, descriptors: int) -> None:
     os.umask(0)
 
 
-def _enter(folder: str) -> None:
+def _enter(folder: str, options: tuple[str, ...]) -> None:
     tree = clone_tree(folder, recursive=False)
-    set_options(tree, ("nosuid", "nodev", "noexec"))
+    set_options(tree, options)
     below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     attach(tree, below)
     os.close(below)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry_protocol.errors import ImageError, InternalError, KernelFailure, NoSpace, WherryError
@@ -18,6 +17,7 @@ from wherryd.workers import records, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from wherryd.images.records import Record
 
@@ -68,7 +68,7 @@ async def extract(
         elif isinstance(record, Done):
             outcome.append(record)
         elif isinstance(record, Failed):
-            raise _error(record, folder)
+            raise error_of(record, _room(folder))
 
     await _work(["open", str(folder), plain], archive, (), hear, lambda: bool(outcome))
     return outcome[0]
@@ -85,7 +85,7 @@ async def look_into(folder: str) -> Images:
         elif isinstance(record, Contents):
             ended.append(record)
         elif isinstance(record, Failed):
-            raise _error(record, Path(folder))
+            raise error_of(record, folder)
 
     await _work(["layout", folder], None, (), hear, lambda: bool(ended))
     return Images(tuple(found), unpacked=False)
@@ -108,7 +108,7 @@ async def extract_layers(jobs: Sequence[LayerJob], on_read: Callable[[int], None
             read[job] = max(jobs[job].size, read[job])
             on_read(sum(read))
         elif isinstance(record, Failed):
-            raise _error(record, jobs[job].folder)
+            raise error_of(record, _room(jobs[job].folder))
 
     task = [(job.fd, job.offset, job.size, str(job.folder)) for job in jobs]
     fds = tuple({job.fd for job in jobs})
@@ -134,14 +134,19 @@ async def _work(
                 return
 
 
-def _error(failed: Failed, folder: Path) -> WherryError:
+def _room(folder: Path) -> str:
+    """Return the folder whose disk a layer's root directory fills."""
+    return str(folder.parent.parent)
+
+
+def error_of(failed: Failed, room: str, done: str = "unpacked") -> WherryError:
+    """Return the exception for a worker's failure; `room` is where there was none, if that was it."""
     match failed.kind:
         case "archive":
             return ImageError(failed.message, hint=failed.hint, errno=failed.errno)
         case "no_space":
-            room = folder.parent.parent
-            return NoSpace(f"no room to unpack it in {room}: {failed.message}", errno=failed.errno)
+            return NoSpace(f"no room in {room}: {failed.message}", errno=failed.errno)
         case "kernel":
-            return KernelFailure(f"the kernel refused to unpack it: {failed.message}", errno=failed.errno)
+            return KernelFailure(f"it could not be {done}: {failed.message}", errno=failed.errno)
         case _:
-            return InternalError(f"the unpacking process failed: {failed.message}")
+            return InternalError(f"it could not be {done}: {failed.message}")

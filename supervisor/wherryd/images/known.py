@@ -71,6 +71,10 @@ class Known:
         bare, tagged = spellings(name)
         return self.names.get(bare) or self.names.get(tagged)
 
+    def name_of(self, reference: str) -> str | None:
+        """Return the name that a reference is, as it was given; None if it is none."""
+        return next((name for name in spellings(reference) if name in self.names), None)
+
     def names_of(self, digest: str) -> tuple[str, ...]:
         """Return the names of an image, sorted."""
         return tuple(sorted(name for name, value in self.names.items() if value == digest))

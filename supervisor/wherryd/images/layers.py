@@ -91,6 +91,11 @@ class LayerStore:
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
 
+    @property
+    def folder(self) -> Path:
+        """The folder that has a folder for each layer."""
+        return self._layers
+
     def path(self, digest: str) -> str:
         """Return the layer's root directory."""
         return str(self._layers / digest / _ROOT)

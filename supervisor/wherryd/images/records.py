@@ -58,6 +58,12 @@ class Contents(NamedTuple):
     unpacked: bool
 
 
+class Saved(NamedTuple):
+    """The image archive is written: so many bytes."""
+
+    size: int
+
+
 class Failed(NamedTuple):
     """It is not. `kind` is "archive", "no_space", "kernel" or "internal" (a defect of ours)."""
 
@@ -67,9 +73,10 @@ class Failed(NamedTuple):
     errno: int | None = None
 
 
-Record = Read | Opaque | Done | Found | Contents | Failed
+Record = Read | Opaque | Done | Found | Contents | Saved | Failed
 _TAGS: dict[type[Record], str] = {
-    Read: "read", Opaque: "opaque", Done: "done", Found: "image", Contents: "contents", Failed: "failed",
+    Read: "read", Opaque: "opaque", Done: "done", Found: "image", Contents: "contents", Saved: "saved",
+    Failed: "failed",
 }  # fmt: skip
 
 
@@ -113,6 +120,16 @@ def _record(tag: str, fields: list[Any]) -> Record:
             return Read(total)
         case ["opaque", bytes(path)]:
             return Opaque(path)
+        case ["image", str(digest), names, str(config), layers] if (
+            _HEX_DIGEST.fullmatch(digest) and is_list(names) and is_list(layers)
+        ):
+            return Found(digest, tuple(map(str, names)), config, tuple(map(_blob, layers)))
+        case _:
+            return _last_record(tag, fields)
+
+
+def _last_record(tag: str, fields: list[Any]) -> Record:
+    match [tag, *fields]:
         case [
             "done",
             int(entries),
@@ -123,12 +140,10 @@ def _record(tag: str, fields: list[Any]) -> Record:
             bool(repeatable),
         ] if _HEX_DIGEST.fullmatch(digest) and _HEX_DIGEST.fullmatch(diff_id):
             return Done(entries, size, digest, diff_id, tar_size, repeatable)
-        case ["image", str(digest), names, str(config), layers] if (
-            _HEX_DIGEST.fullmatch(digest) and is_list(names) and is_list(layers)
-        ):
-            return Found(digest, tuple(map(str, names)), config, tuple(map(_blob, layers)))
         case ["contents", int(images), bool(unpacked)] if 0 < images <= MAX_IMAGES:
             return Contents(images, unpacked)
+        case ["saved", int(size)]:
+            return Saved(size)
         case ["failed", str(kind), str(message), str() | None as hint, int() | None as errno]:
             return Failed(kind, message, hint, errno)
         case _:

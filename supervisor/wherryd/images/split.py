@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherryd.images.broken import BrokenArchive
@@ -90,6 +91,11 @@ class Splitter:
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
+
+
+def prepare() -> None:
+    """Load what reading takes, before the root of the file system is gone."""
+    import_module("zstandard")
 
 
 def parts(fd: int) -> Iterator[bytes | Content]:

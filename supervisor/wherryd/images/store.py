@@ -21,11 +21,12 @@ from wherryd.images.directories import directory_image, is_layout
 from wherryd.images.host import HostImage
 from wherryd.images.known import Known
 from wherryd.images.reference import RootImage
+from wherryd.images.saving import Asked, save
 from wherryd.images.shelf import Shelf
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wherryd.images.archives import Opened
@@ -176,6 +177,25 @@ class ImageStore:
         """Give a stored image another name, whoever has it now. Raises NotFound, BadRequest."""
         self._known.give_name(names.check_name(name), self.find(reference).removeprefix("sha256:"))
 
+    async def save(self, references: Sequence[str], fd: int, progress: OnProgress | None = None) -> int:
+        """Write stored images to a file or pipe as one OCI archive, which docker loads too; return its bytes.
+
+        A reference that is a name gives the image that name in the archive. Raises NotFound, BadRequest,
+        ImageError, NoSpace, KernelFailure.
+        """
+        if not references:
+            raise BadRequest("save: no image is named")
+        given: dict[str, list[str]] = {}
+        for reference in references:
+            digest = self.find(reference).removeprefix("sha256:")
+            name = self._known.name_of(reference)
+            given.setdefault(digest, []).extend([name] if name is not None else [])
+        asked = [
+            Asked(self._shelf.images.get(digest), tuple(dict.fromkeys(found)))
+            for digest, found in given.items()
+        ]
+        return await save(self._shelf, asked, fd, _listener(progress, "saving") or _unheard)
+
     def _named(self, opened: tuple[Opened, ...], source: str) -> tuple[ImageSummary, ...]:
         """Give the images of an archive the names it has for them."""
         for image in opened:
@@ -270,10 +290,10 @@ def _check_file(path: str, found: os.stat_result) -> None:
         raise ImageError(f"image {path}: the file is empty", path=path)
 
 
-def _listener(progress: OnProgress | None) -> Listener | None:
+def _listener(progress: OnProgress | None, phase: str = "unpacking") -> Listener | None:
     if progress is None:
         return None
-    return lambda done, total: progress(Progress(phase="unpacking", done=done, total=total))
+    return lambda done, total: progress(Progress(phase=phase, done=done, total=total))
 
 
 def _unheard(_done: int, _total: int) -> None:

@@ -243,7 +243,7 @@ def _splitter(folder: str) -> Splitter:
 
 def _shut_in(folder: str) -> None:
     confine(folder)
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=end_with_parent, daemon=True).start()
 
 
 def _unpack(feed: Feed, extractor: Extractor, splitter: Splitter, *, layer: bool = False) -> Done:
@@ -259,7 +259,7 @@ def _unpack(feed: Feed, extractor: Extractor, splitter: Splitter, *, layer: bool
     return Done(extractor.count, extractor.disk, feed.digest, feed.diff_id, feed.tar_size, repeatable)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process at once when nobody reads the records: an orphan would fill a folder for nobody."""
     waiter = select.poll()
     waiter.register(RECORDS, 0)

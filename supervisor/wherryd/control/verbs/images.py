@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.images import Images, ImportImage, InspectImage, LoadImages, RemoveImage, TagImage
+from wherry_protocol.images import (
+    Images,
+    ImportImage,
+    InspectImage,
+    LoadImages,
+    RemoveImage,
+    SaveImages,
+    TagImage,
+)
 
 if TYPE_CHECKING:
     from wherry_protocol.images import ImageDetails, ImageSummary
@@ -61,6 +69,12 @@ def _tell(context: Context, action: str, digest: str, name: str) -> None:
     context.manager.services.events.emit("image", action, digest, {"name": name})
 
 
+async def save_images(context: Context, call: SaveImages, emitter: Emitter) -> int:
+    if not emitter.fds:
+        raise BadRequest("save: no descriptor came along to write to")
+    return await context.images.save(call.refs, emitter.fds[0], emitter.soon)
+
+
 ANSWERS: Answers = {
     Images: images,
     InspectImage: inspect_image,
@@ -71,4 +85,5 @@ ANSWERS: Answers = {
 STREAMS: Streams = {
     ImportImage: import_image,
     LoadImages: load_images,
+    SaveImages: save_images,
 }
