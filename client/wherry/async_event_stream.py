@@ -103,7 +103,7 @@ class AsyncEventStream(Generic[E, R]):
                     on_event(event)
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as group_error:
-            raise _first(group_error) from group_error
+            raise first_error(group_error) from group_error
         finally:
             for feed in feeds:
                 feed.close()
@@ -144,7 +144,7 @@ class AsyncEventStream(Generic[E, R]):
             raise self._error
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
     """Return the error that a task group wrapped: one task feeds, one reads, one fails first."""
     error: BaseException = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error  # pyright: ignore[reportUnknownArgumentType]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error  # pyright: ignore[reportUnknownArgumentType]

@@ -40,8 +40,18 @@ class Result(Value):
         if self.exit.ok:
             return self
         tail = self.stderr[-_SHOWN:].decode("utf-8", "replace").strip()
-        text = f"container {self.name} {describe(self.exit)}"
+        text = f"{self._called()} {describe(self.exit)}"
         raise ContainerFailed(f"{text}: {tail}" if tail else text, result=self)
+
+    def _called(self) -> str:
+        return f"container {self.name}"
+
+
+class ExecResult(Result):
+    """A command in a container that has ended: `id` is the exec's, `name` the container as it was called."""
+
+    def _called(self) -> str:
+        return f"command in container {self.name}"
 
 
 class Collector:

@@ -44,6 +44,7 @@ from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
 from wherryd.logs.pump import LogPump
 from wherryd.notify import sd_notify
+from wherryd.processes.execs import Execs
 from wherryd.store import Store
 from wherryd.tasks import guarded
 from wherryd.volumes.store import VolumeStore
@@ -176,7 +177,9 @@ async def _serve_containers(
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
         await recover(services, store, nursery)
-        context = Context(manager=manager, facts=find_facts(hierarchies))
+        execs = Execs(services, nursery)
+        execs.adopt()
+        context = Context(manager=manager, execs=execs, facts=find_facts(hierarchies))
         await _serve_clients(services, Verbs(context), ready)
         sd_notify("STOPPING=1")
         if services.settings.stop_containers:

@@ -18,7 +18,7 @@ WORDS = (
     (r"wherry/verbs is made from\nthis package .*\n", "\n"),
     (r"\b(async|await) ", ""),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"\basync_(?=verbs|event_stream)", ""),
+    (r"\basync_(?=verbs|event_stream|process)", ""),
 )
 
 

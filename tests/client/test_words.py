@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from wherry import BadRequest, ExitStatus, ImageSummary, Output, Progress, RunSpec, Tmpfs, Ulimit, Volume
 from wherry.cli import mounts, options
+from wherry.cli.keys import DetachKeys
 from wherry.cli.logs import LineStamper, parse_tail
 from wherry.cli.progress import progress_line
 from wherry.cli.table import print_table
 from wherry.cli.template import compile_template
-from wherry.cli.terminal import DetachKeys
 from wherry.docker_form import container_document, container_row, rfc3339, rfc3339_seconds
 from wherry.human import human_duration, human_size, parse_size, parse_time
 from wherry.image_form import image_rows

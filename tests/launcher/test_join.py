@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import struct
 import termios
 from contextlib import asynccontextmanager, contextmanager
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from launching import TIMEOUT, Ground, children, finish, read_all, settled, wait_gone
+import trio.testing
+from launching import TIMEOUT, Ground, finish, read_all, wait_gone
 
 from wherryd.launcher.exec_plan import beside
 from wherryd.launcher.handle import Exit, SpawnFailed, open_launcher
@@ -54,7 +56,7 @@ async def join(
     launcher: Launcher, plan: Plan, spawned: Spawned, *command: str, name: str = NAME, **own: Any
 ) -> tuple[Exit, str, str]:
     """Run a command beside the container's, to its end."""
-    fields = {"id": name, "args": command, "stdin": False, **own}
+    fields = {"id": name, "args": command, "streams": (1, 2), **own}
     with pipes() as (out, err, theirs):
         joined = await launcher.join(beside(plan, **fields), b"", spawned.pidfd, theirs)
     os.close(joined.pidfd)
@@ -142,7 +144,7 @@ async def test_terminal_is_of_the_containers_devpts_and_controls(ground: Ground)
     async with container(ground) as (launcher, plan, spawned):
         command = ("sh", "-c", "tty; stty size; ps -o tty,pid,args | grep -c 136; read x")
         fields: dict[str, Any] = {"terminal": True, "console_size": (33, 44), "args": command}
-        joined = await launcher.join(beside(plan, id=NAME, stdin=False, **fields), b"", spawned.pidfd, ())
+        joined = await launcher.join(beside(plan, id=NAME, streams=(), **fields), b"", spawned.pidfd, ())
         assert joined.tty is not None
         shown = b""
         while b"33 44" not in shown:
@@ -164,7 +166,7 @@ async def test_next_supervisor_gets_it_back_with_its_note_and_its_exit(ground: G
         spawned = await first.spawn(plan)
         lifeline, ours = os.pipe2(os.O_CLOEXEC)
         with pipes() as (out, err, theirs):
-            own = beside(plan, id=NAME, args=("sh", "-c", "exit 9"), stdin=False)
+            own = beside(plan, id=NAME, args=("sh", "-c", "exit 9"), streams=(1, 2))
             joined = await first.join(own, b"a note", spawned.pidfd, theirs, lifeline)
         os.close(lifeline)
         await wait_gone(joined.pid)
@@ -191,7 +193,7 @@ async def test_end_of_the_container_ends_it(ground: Ground) -> None:
         plan = ground.plan("cat", stdin=True)
         spawned = await launcher.spawn(plan)
         with pipes() as (out, err, theirs):
-            own = beside(plan, id=NAME, args=("sleep", "1000"), stdin=False)
+            own = beside(plan, id=NAME, args=("sleep", "1000"), streams=(1, 2))
             joined = await launcher.join(own, b"", spawned.pidfd, theirs)
         pidfd = os.dup(spawned.pidfd)
         await finish(launcher, spawned)
@@ -199,21 +201,22 @@ async def test_end_of_the_container_ends_it(ground: Ground) -> None:
             assert await launcher.wait_exit(NAME) == Exit(signal=9)
         launcher.release(NAME)
         with pipes() as (late_out, late_err, theirs), pytest.raises(SpawnFailed) as failed:
-            await launcher.join(beside(plan, id=NAME, args=("true",), stdin=False), b"", pidfd, theirs)
+            await launcher.join(beside(plan, id=NAME, args=("true",), streams=(1, 2)), b"", pidfd, theirs)
         assert failed.value.step in ("cgroup", "join", "clone")
         for fd in (out, err, late_out, late_err, joined.pidfd, pidfd):
             os.close(fd)
 
 
-async def test_called_off_before_its_worker_forked_it_leaves_nothing(ground: Ground) -> None:
+async def test_called_off_while_it_is_set_up_it_leaves_nothing(ground: Ground) -> None:
     async with container(ground) as (launcher, plan, spawned):
         assert launcher.pid is not None
-        await settled(launcher.pid)
-        workers = [pid for pid in children(launcher.pid) if pid != spawned.pid]
-        for pid in workers:
-            os.kill(pid, 19)
-        with trio.move_on_after(0.02):
-            await join(launcher, plan, spawned, "sleep", "1000")
+        os.kill(launcher.pid, signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join, launcher, plan, spawned, "sleep", "1000")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            # Both requests wait for it now: to start, and to kill what may have started meanwhile.
+            os.kill(launcher.pid, signal.SIGCONT)
+        assert (await join(launcher, plan, spawned, "true"))[0] == Exit(code=0)
         procs = (ground.cgroup / plan.id / "cgroup.procs").read_text().split()
         assert procs == [str(spawned.pid)], "what was called off runs"
-        assert (await join(launcher, plan, spawned, "true"))[0] == Exit(code=0)

@@ -11,6 +11,7 @@ from wherry.async_verbs.event_log import AsyncEventLogVerbs
 from wherry.async_verbs.health import AsyncHealthVerbs
 from wherry.async_verbs.housekeeping import AsyncHousekeepingVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
+from wherry.async_verbs.processes import AsyncProcessVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
 from wherry.async_verbs.volumes import AsyncVolumeVerbs
 
@@ -21,6 +22,7 @@ class AsyncVerbs(
     AsyncHealthVerbs,
     AsyncHousekeepingVerbs,
     AsyncImageVerbs,
+    AsyncProcessVerbs,
     AsyncSystemVerbs,
     AsyncVolumeVerbs,
 ):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from contextlib import ExitStack, suppress
 
 from wherry.cli.input import Input
+from wherry.cli.keys import DEFAULT_KEYS
 from wherry.cli.main import complain
 from wherry.cli.output import write_all
 from wherry.cli.progress import ProgressBar
-from wherry.cli.signals import SignalPipe
+from wherry.cli.signals import FORWARDED, ON_TERMINAL, Impatience, SignalPipe
 from wherry.result import describe
 from wherry_protocol.containers import Output, Started
 from wherry_protocol.errors import Conflict, NotFound
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
 
 UNKNOWN_EXIT = 125
-_FORWARDED = (
-    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
-)  # fmt: skip
-_ON_TERMINAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT)
-_IMPATIENT = 3
-"""Interrupts within a second that mean: let me go."""
 
 
 class Attachment:
@@ -51,16 +45,18 @@ class Attachment:
         interactive: bool,
         tty: bool,
         on_start: Callable[[Started], None] | None = None,
+        keys: bytes = DEFAULT_KEYS,
     ) -> None:
         self._client = client
         self._stream = stream
         self._interactive = interactive
         self._tty = tty
+        self._keys = keys
         self._on_start = on_start
         self._started: Started | None = None
         self._input = Input()
         self._raw: RawTerminal | None = None
-        self._interrupts: list[float] = []
+        self._impatience = Impatience()
         self._left: int | None = None
 
     def run(self) -> int:
@@ -68,7 +64,7 @@ class Attachment:
         with ExitStack() as stack:
             stack.enter_context(self._stream)
             self._bar = stack.enter_context(ProgressBar())
-            self._signals = stack.enter_context(SignalPipe(_ON_TERMINAL if self._tty else _FORWARDED))
+            self._signals = stack.enter_context(SignalPipe(ON_TERMINAL if self._tty else FORWARDED))
             stack.callback(self._input.close)
             if self._tty and self._interactive:
                 from wherry.cli.terminal import RawTerminal
@@ -109,7 +105,7 @@ class Attachment:
         self._started = started
         fd = self._stream.take_fd()
         if fd is not None:
-            self._input.open(fd, reading=self._interactive, keys=self._tty)
+            self._input.open(fd, reading=self._interactive, keys=self._keys if self._tty else None)
         if self._on_start is not None:
             self._on_start(started)
 
@@ -118,7 +114,7 @@ class Attachment:
             self._signalled_on_terminal(number)
         elif self._started is None:
             self._left = 128 + number
-        elif number == signal.SIGINT and self._impatient():
+        elif number == signal.SIGINT and self._impatience.grows():
             self._leave(128 + number, "{} runs on")
         else:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
@@ -140,11 +136,6 @@ class Attachment:
 
         if self._input.fd is not None:
             set_size(self._input.fd, terminal_size())
-
-    def _impatient(self) -> bool:
-        now = time.monotonic()
-        self._interrupts = [at for at in self._interrupts if now - at < 1] + [now]
-        return len(self._interrupts) >= _IMPATIENT
 
     def _leave(self, code: int, text: str) -> None:
         self._left = code

@@ -11,7 +11,7 @@ import select
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry.cli.terminal import DetachKeys
+    from wherry.cli.keys import DetachKeys
 
 _STDIN = 0
 _CHUNK = 1 << 16
@@ -31,14 +31,14 @@ class Input:
         """Whether the user pressed the keys that leave the container."""
         return self._keys is not None and self._keys.detached
 
-    def open(self, fd: int, *, reading: bool, keys: bool) -> None:
-        """Take the descriptor; `reading` passes standard input on, `keys` watches for ctrl-p ctrl-q."""
+    def open(self, fd: int, *, reading: bool, keys: bytes | None = None) -> None:
+        """Take the descriptor; `reading` passes standard input on, a terminal is left by `keys`."""
         os.set_blocking(fd, False)
         self.fd, self._reading = fd, reading
-        if keys:
-            from wherry.cli.terminal import DetachKeys
+        if keys is not None:
+            from wherry.cli.keys import DetachKeys
 
-            self._keys = DetachKeys()
+            self._keys = DetachKeys(keys)
 
     def register(self, poll: select.poll) -> None:
         """Ask for what is needed next: room for the bytes that wait, else more bytes."""

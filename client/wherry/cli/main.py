@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUPS = (
     ("Run", (
         ("run", "run", "Run a command in a new container"),
+        ("exec", "exec", "Run a command in a running container"),
         ("create", "run", "Make a container without starting it"),
         ("start", "start", "Start containers that exist"),
         ("stop", "lifecycle", "Stop containers: a signal, then SIGKILL"),

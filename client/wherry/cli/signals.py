@@ -7,12 +7,37 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Self
+
+FORWARDED = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""What a command without a terminal gets from us."""
+
+ON_TERMINAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT)
+"""What concerns us when the command has a terminal: its own signals are keys there."""
+
+_IMPATIENT = 3
+"""Interrupts within a second that mean: let me go."""
+
+
+class Impatience:
+    """Counts interrupts."""
+
+    def __init__(self) -> None:
+        self._interrupts: list[float] = []
+
+    def grows(self) -> bool:
+        """Count one more; say whether the user has had enough."""
+        now = time.monotonic()
+        self._interrupts = [at for at in self._interrupts if now - at < 1] + [now]
+        return len(self._interrupts) >= _IMPATIENT
 
 
 class SignalPipe:

@@ -1,6 +1,6 @@
 """The user's terminal: raw while a container's terminal is shown in it, always restored.
 
-Owns termios calls, the window size and the keys that detach; must never read or write the bytes.
+Owns termios calls and the window size; must never read or write the bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 STDIN = 0
-CTRL_P, CTRL_Q = 0x10, 0x11
 
 
 def terminal_size() -> tuple[int, int]:
@@ -50,25 +49,3 @@ class RawTerminal:
     def apply(self) -> None:
         """Set raw mode, again after the shell took the terminal back (SIGCONT)."""
         tty.setraw(STDIN, termios.TCSADRAIN)
-
-
-class DetachKeys:
-    """Watches keystrokes for ctrl-p ctrl-q."""
-
-    def __init__(self) -> None:
-        self._held = False
-        self.detached = False
-
-    def feed(self, keys: bytes) -> bytes:
-        """Return the keystrokes to pass on; a ctrl-p waits for the key after it."""
-        passed = bytearray()
-        for key in keys:
-            if self._held and key == CTRL_Q:
-                self.detached = True
-                return bytes(passed)
-            if self._held:
-                passed.append(CTRL_P)
-            self._held = key == CTRL_P
-            if not self._held:
-                passed.append(key)
-        return bytes(passed)

@@ -11,6 +11,7 @@ from wherry.verbs.event_log import EventLogVerbs
 from wherry.verbs.health import HealthVerbs
 from wherry.verbs.housekeeping import HousekeepingVerbs
 from wherry.verbs.images import ImageVerbs
+from wherry.verbs.processes import ProcessVerbs
 from wherry.verbs.system import SystemVerbs
 from wherry.verbs.volumes import VolumeVerbs
 
@@ -21,6 +22,7 @@ class Verbs(
     HealthVerbs,
     HousekeepingVerbs,
     ImageVerbs,
+    ProcessVerbs,
     SystemVerbs,
     VolumeVerbs,
 ):

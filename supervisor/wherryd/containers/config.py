@@ -24,6 +24,8 @@ from wherryd.images.reference import ImageConfig, RootImage, config_from_json
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wherry_protocol.processes import ExecSpec
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 HOSTNAME_MAX = 63
@@ -106,24 +108,33 @@ def check_spec(spec: RunSpec) -> None:
         raise BadRequest("image: the reference is empty")
     if spec.name is not None:
         check_name(spec.name)
-    for text in (*spec.command, *(spec.entrypoint or ())):
-        no_nul(text, "command")
-    _check_maps(spec)
+    check_process(spec, (*spec.command, *(spec.entrypoint or ())))
+    _check_labels(spec.labels)
     for limit in spec.ulimits:
         _check_ulimit(limit.name, limit.soft, limit.hard)
-    if spec.workdir is not None and not spec.workdir.startswith("/"):
-        raise BadRequest(f"workdir {spec.workdir!r} is not absolute", hint="start it with /")
-    no_nul(spec.workdir or "", "workdir")
-    _check_user(spec.user)
     _check_hostname(spec.hostname)
     if spec.stop_signal is not None:
         signal_number(spec.stop_signal)
     check_timeout(spec.stop_timeout)
     if spec.health is not None:
         healthcheck.check(spec.health)
+    check_mounts(spec)
+
+
+def check_process(spec: RunSpec | ExecSpec, command: tuple[str, ...]) -> None:
+    """Refuse what no process can have, be it a container's first one or one beside it. Raises BadRequest."""
+    for text in command:
+        no_nul(text, "command")
+    for key, value in spec.env.items():
+        if not key or "=" in key:
+            raise BadRequest(f"env {key!r}: the name is empty or has '='", hint="write NAME=value")
+        no_nul(key + value, "env")
+    if spec.workdir is not None and not spec.workdir.startswith("/"):
+        raise BadRequest(f"workdir {spec.workdir!r} is not absolute", hint="start it with /")
+    no_nul(spec.workdir or "", "workdir")
+    _check_user(spec.user)
     if spec.tty_size is not None and not all(0 <= side <= 0xFFFF for side in spec.tty_size):  # noqa: PLR2004 - u16
         raise BadRequest(f"tty_size {spec.tty_size}: rows and columns are 0 to 65535")
-    check_mounts(spec)
 
 
 def resolve(
@@ -148,7 +159,7 @@ def resolve(
         image=image,
         args=args,
         env=_environment(spec, image, hostname),
-        workdir=posixpath.normpath("/" + (spec.workdir or image.config.working_dir or "/").lstrip("/")),
+        workdir=clean_path(spec.workdir or image.config.working_dir or "/"),
         user=spec.user or image.config.user,
         hostname=hostname,
         stop_signal=signal_number(spec.stop_signal or image.config.stop_signal or "SIGTERM"),
@@ -175,8 +186,13 @@ def changed(
         number, spec = signal_number(stop_signal), spec.replace(stop_signal=stop_signal)
     if stop_timeout is not None:
         spec = spec.replace(stop_timeout=check_timeout(stop_timeout))
-    _check_maps(spec)
+    _check_labels(spec.labels)
     return replace(config, spec=spec, stop_signal=number)
+
+
+def clean_path(path: str) -> str:
+    """Return a path of a container with what `..` means decided here, lexically."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def signal_number(text: str) -> int:
@@ -214,12 +230,8 @@ def _environment(spec: RunSpec, image: RootImage, hostname: str) -> dict[str, st
     return env
 
 
-def _check_maps(spec: RunSpec) -> None:
-    for key, value in spec.env.items():
-        if not key or "=" in key:
-            raise BadRequest(f"env {key!r}: the name is empty or has '='", hint="write NAME=value")
-        no_nul(key + value, "env")
-    for key, value in spec.labels.items():
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for key, value in labels.items():
         if not key:
             raise BadRequest("label: the key is empty", hint="write KEY or KEY=value")
         no_nul(key + value, "label")

@@ -20,7 +20,6 @@ from wherryd.containers import config, filters, mounting, names
 from wherryd.containers.cgroup import freeze, kill_all, thaw
 from wherryd.containers.container import Container
 from wherryd.containers.lifecycle import Event, Phase
-from wherryd.containers.plan import build_plan
 from wherryd.containers.removal import remove
 from wherryd.containers.supervise import Start, supervise
 from wherryd.containers.telling import tell
@@ -77,14 +76,9 @@ class Manager:
             await mounting.check(spec, self.services)
         image = await self.services.images.resolve(spec.image, spec.base_dir)
         container_id = names.new_id()
-        return build_plan(
-            container_id=container_id,
-            config=config.resolve(spec, image, container_id, mounting.preview(spec, image, self.services)),
-            directory=self.services.settings.containers_dir / container_id,
-            cgroup=str(self.services.cgroup_of(container_id)),
-            mountpoint=self.services.settings.mountpoint,
-            own_paths=self.services.settings.own_paths,
-        ).describe()
+        mounts = mounting.preview(spec, image, self.services)
+        resolved = config.resolve(spec, image, container_id, mounts)
+        return self.services.plan_of(container_id, resolved).describe()
 
     async def start(self, reference: str, attachment: Attachment | None = None) -> Container:
         """Start a created or ended container; returns when its command is executing."""

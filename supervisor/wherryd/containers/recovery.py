@@ -40,7 +40,8 @@ KILL_TIMEOUT = 5.0
 async def recover(services: Services, store: Store, nursery: trio.Nursery) -> None:
     """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
     _load(services, store)
-    held = {entry.id: entry for entry in services.launcher.adopted}
+    # What has a note is no container: processes/execs.py takes it back.
+    held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
     for entry in held.values():
         container = services.registry.get(entry.id)
         if container is None or _recorded(container, entry):

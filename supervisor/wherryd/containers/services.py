@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wherryd.containers.plan import build_plan
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wherryd.containers.config import Config
     from wherryd.containers.health import HealthWatch
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from wherryd.events.log import EventLog
     from wherryd.images.store import ImageStore
     from wherryd.launcher.handle import Launcher
+    from wherryd.launcher.plan import Plan
     from wherryd.logs.pump import LogPump
     from wherryd.settings import Settings
     from wherryd.volumes.store import VolumeStore
@@ -41,3 +45,14 @@ class Services:
     def cgroup_of(self, container_id: str) -> Path:
         """Return the directory of a container's cgroup."""
         return self.cgroup_root / container_id
+
+    def plan_of(self, container_id: str, config: Config) -> Plan:
+        """Return what the launcher does to start a container."""
+        return build_plan(
+            container_id=container_id,
+            config=config,
+            directory=self.settings.containers_dir / container_id,
+            cgroup=str(self.cgroup_of(container_id)),
+            mountpoint=self.settings.mountpoint,
+            own_paths=self.settings.own_paths,
+        )

@@ -21,22 +21,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.containers import ExitStatus
-from wherry_protocol.errors import (
-    BadRequest,
-    CommandNotExecutable,
-    CommandNotFound,
-    InternalError,
-    KernelFailure,
-    NoSpace,
-    WherryError,
-)
+from wherry_protocol.errors import InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.containers import files
 from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
-from wherryd.containers.plan import build_plan
 from wherryd.containers.removal import remove_ended
+from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
@@ -171,14 +163,7 @@ async def _launch(container: Container, services: Services) -> Run:
         cgroup = services.cgroup_of(container.id)
         _make_cgroup(cgroup)
         undo.callback(_discard_cgroup, cgroup)
-        plan = build_plan(
-            container_id=container.id,
-            config=container.config,
-            directory=container.directory,
-            cgroup=str(cgroup),
-            mountpoint=services.settings.mountpoint,
-            own_paths=services.settings.own_paths,
-        )
+        plan = services.plan_of(container.id, container.config)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())
         _open_log(container)
@@ -194,45 +179,12 @@ async def _spawn(container: Container, services: Services, plan: Plan) -> Spawne
         with trio.fail_after(START_TIMEOUT):
             return await services.launcher.spawn(plan)
     except SpawnFailed as error:
-        raise _start_error(container, error) from error
+        raise start_error(container.name, container.config.args[0], error) from error
     except trio.TooSlowError as error:
         raise KernelFailure(
             f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
             hint="does a volume lie on a file system that does not answer?",
         ) from error
-
-
-def _start_error(container: Container, error: SpawnFailed) -> WherryError:
-    """Return the exception, and with it the exit code, that docker's users expect."""
-    reason = os.strerror(error.errno) if error.errno else "failed"
-    if error.step == "exec":
-        command = container.config.args[0]
-        if error.errno == errno.ENOENT:
-            if "/" not in command:
-                return CommandNotFound(f"command {command!r} not found in $PATH", errno=error.errno)
-            return CommandNotFound(
-                f"command {command!r} not found", hint=error.hint, errno=error.errno, path=error.path
-            )
-        return CommandNotExecutable(
-            f"command {command!r} cannot be executed: {reason}",
-            hint=error.hint,
-            errno=error.errno,
-            path=error.path,
-        )
-    kind = _KINDS_BY_STEP.get(error.step, KernelFailure)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kind = NoSpace
-    where = f" {error.path}" if error.path else ""
-    return kind(
-        f"container {container.name}: {error.step}: {error.op}{where}: {reason}",
-        hint=error.hint,
-        errno=error.errno,
-        path=error.path,
-    )
-
-
-_KINDS_BY_STEP: dict[str, type[WherryError]] = {"user": BadRequest, "cwd": BadRequest}
-"""Steps that fail for what was asked, not for what the kernel lacks."""
 
 
 def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:

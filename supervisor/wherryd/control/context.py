@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from wherryd.containers.manager import Manager
     from wherryd.control.facts import Facts
     from wherryd.images.store import ImageStore
+    from wherryd.processes.execs import Execs
     from wherryd.volumes.store import VolumeStore
 
 
@@ -18,6 +19,7 @@ class Context:
     """One supervisor, as its verbs see it."""
 
     manager: Manager
+    execs: Execs
     facts: Facts
 
     @property

@@ -110,9 +110,9 @@ class Entry:
         """
         cgroup_kill(self.cgroup)
 
-    def close_stdin(self) -> None:
-        """Drop our duplicate of the write end, if there is one still."""
-        fd = self.fds.pop("stdin", None)
+    def drop(self, kind: str) -> None:
+        """Close our duplicate of a descriptor, if there is one still."""
+        fd = self.fds.pop(kind, None)
         if fd is not None:
             os.close(fd)
 

@@ -21,7 +21,7 @@ JOIN = "join"
 class ExecPlan(Frozen):
     """What to do, in terms of the container's own plan; the namespaces are those of its first process.
 
-    Without a terminal, `stdin` says whether one rides along with the request, else it is /dev/null.
+    `streams` are those of 0, 1 and 2 that ride along with the request; the rest are a terminal or /dev/null.
     """
 
     id: str
@@ -29,7 +29,7 @@ class ExecPlan(Frozen):
     cgroup: str
     terminal: bool
     console_size: tuple[int, int] | None
-    stdin: bool
+    streams: tuple[int, ...]
     rlimits: tuple[Rlimit, ...]
     oom_score_adj: int
     umask: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -151,6 +151,10 @@ class Launcher:
         """Let the launcher drop its duplicate of the standard input pipe."""
         self._send("close_stdin", name)
 
+    def drop_lifeline(self, name: str) -> None:
+        """Let the launcher drop its duplicate of an exec's lifeline: it goes on without its client."""
+        self._send("drop_lifeline", name)
+
     def close(self) -> None:
         """Hang up; the launcher and its containers stay."""
         for held in self._held.values():
@@ -264,11 +268,11 @@ def _request(plan: Plan) -> bytes:
 @asynccontextmanager
 async def open_launcher(run_dir: Path) -> AsyncGenerator[Launcher]:
     """Connect to the launcher of `run_dir`, or start one; on leaving, hang up. Raises LauncherUnavailable."""
-    async with trio.open_nursery() as nursery:
-        launcher = Launcher(run_dir, nursery)
-        try:
+    with ExitStack() as stack:
+        # After its tasks have ended: one that was just woken would still read from the socket.
+        async with trio.open_nursery() as nursery:
+            launcher = Launcher(run_dir, nursery)
+            stack.callback(launcher.close)
             await launcher.connect()
             yield launcher
-        finally:
             nursery.cancel_scope.cancel()
-            launcher.close()

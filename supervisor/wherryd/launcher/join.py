@@ -10,6 +10,7 @@ descriptors, of which all but 0, 1 and 2 are closed by its first calls.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -50,6 +51,8 @@ class Join:
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
+        self.step = "streams"
+        _check(self.plan.streams, self._streams)
         self.step = "stdio"
         terminal = self._open_terminal() if self.plan.terminal else None
         stdio = self._stdio(terminal)
@@ -69,8 +72,9 @@ class Join:
     def _stdio(self, terminal: tuple[int, int] | None) -> tuple[int, int, int]:
         if terminal is not None:
             return terminal[1], terminal[1], terminal[1]
-        out, err, *stdin = self._streams
-        return stdin[0] if stdin else _null(), out, err
+        given = dict(zip(self.plan.streams, self._streams, strict=True))
+        null = -1 if len(given) == 3 else _null()  # noqa: PLR2004 - each of the standard streams
+        return given.get(0, null), given.get(1, null), given.get(2, null)
 
     def _fork(self, program: Program, cgroup: int, terminal: tuple[int, int] | None) -> None:
         os.umask(self.plan.umask)
@@ -88,6 +92,16 @@ def _open_cgroup(path: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise from_oserror(error, "open cgroup", path) from error
+
+
+def _check(numbers: tuple[int, ...], streams: list[int]) -> None:
+    """Refuse what would lead out: from a directory of the host's, ".." is the host's (as CVE-2024-21626)."""
+    for number, fd in zip(numbers, streams, strict=True):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            hint = "it would lead out of the container"
+            raise KernelError(f"stream {number}", None, errno.EISDIR, hint)
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
+            raise KernelError(f"stream {number}", None, errno.EBADF, "it is only a path (O_PATH)")
 
 
 def _null() -> int:

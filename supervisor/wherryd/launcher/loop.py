@@ -45,6 +45,7 @@ class Loop:
             "exec": self._exec,
             "release": self._release,
             "close_stdin": self._close_stdin,
+            "drop_lifeline": self._drop_lifeline,
             "kill": self._kill,
             "list": self._list,
         }
@@ -171,7 +172,12 @@ class Loop:
     def _close_stdin(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         entry = self._entries.get(name)
         if entry is not None:
-            entry.close_stdin()
+            entry.drop("stdin")
+
+    def _drop_lifeline(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry.drop("lifeline")
 
     def _kill(self, name: str, signal: int, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         entry = self._entries.get(name)

@@ -7,6 +7,7 @@ To the launcher:
     exec id note lifeline plan             (with the container's pidfd, a lifeline if so said, its streams)
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
+    drop_lifeline id    of an exec that goes on without its client
     kill id signal      also while it is being set up
     list
 From the launcher:

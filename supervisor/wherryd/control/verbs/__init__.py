@@ -9,14 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.errors import InternalError
-from wherryd.control.verbs import containers, event_log, health, housekeeping, images, system, volumes
+from wherryd.control.verbs import (
+    containers,
+    event_log,
+    health,
+    housekeeping,
+    images,
+    processes,
+    system,
+    volumes,
+)
 
 if TYPE_CHECKING:
     from wherry_protocol.call import Call, Stream
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
-_NOUNS = (containers, event_log, health, housekeeping, images, system, volumes)
+_NOUNS = (containers, event_log, health, housekeeping, images, processes, system, volumes)
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
 

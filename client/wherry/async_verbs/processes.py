@@ -1,0 +1,110 @@
+"""The async client's verbs about processes of running containers: exec, top, attach."""
+
+from __future__ import annotations
+
+from wherry.async_verbs.base import AsyncVerbsBase
+from wherry.streams import PIPE
+from wherry_protocol.lazy import Lazy
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wherry import async_process, streams
+    from wherry.result import ExecResult
+    from wherry.streams import Target
+    from wherry_protocol import processes
+    from wherry_protocol.processes import ExecStarted, ExecSummary
+else:
+    async_process = Lazy("wherry.async_process")
+    processes = Lazy("wherry_protocol.processes")
+    streams = Lazy("wherry.streams")
+
+
+class AsyncProcessVerbs(AsyncVerbsBase):
+    """One method per verb about processes of running containers."""
+
+    async def exec(
+        self,
+        ref: str,
+        args: Sequence[str],
+        *,
+        input: bytes | None = None,  # noqa: A002 - as subprocess.run calls it
+        env: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str = "",
+        tty: bool = False,
+        tty_size: tuple[int, int] | None = None,
+    ) -> ExecResult:
+        r"""Run a command in a running container to its end and return its exit and everything it printed.
+
+        It has the namespaces, limits and privileges of the container's first process, and its environment
+        with `env` added. `workdir` and `user` are the container's unless given. `input` is fed to standard
+        input, which then ends. With `tty` the command has a terminal, whose output is `stdout`.
+        If the program ends meanwhile, the command is killed.
+
+        Raises NotFound, Conflict (not running, or paused), CommandNotFound, CommandNotExecutable.
+        A command that fails is no exception: see Result.check().
+
+        Example:
+            result = client.exec("web", ["cat", "/etc/hostname"]).check()
+
+        """
+        stdin = None if input is None or tty else PIPE
+        out = None if tty else PIPE
+        command = self.popen(
+            ref, args, stdin=stdin, stdout=out, stderr=out,
+            env=env, workdir=workdir, user=user, tty=tty, tty_size=tty_size,
+        )  # fmt: skip
+        async with command:
+            return await command.communicate(input)
+
+    def popen(
+        self,
+        ref: str,
+        args: Sequence[str],
+        *,
+        stdin: Target = None,
+        stdout: Target = PIPE,
+        stderr: Target = PIPE,
+        env: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str = "",
+        tty: bool = False,
+        tty_size: tuple[int, int] | None = None,
+    ) -> async_process.AsyncProcess:
+        """Start a command in a running container and talk to it: enter what is returned with `async with`.
+
+        `stdin`, `stdout` and `stderr` are as subprocess.Popen takes them: PIPE, DEVNULL (also None), a
+        descriptor or a file; STDOUT for standard error. They become the command's own, which may do with them
+        what it likes: hand over no file that the container must not own. The other arguments are exec()'s.
+
+        Example:
+            with client.popen("web", ["tail", "-f", "/log"]) as process:
+                for line in process.stdout: …
+
+        """
+        pipes = streams.Streams() if tty else streams.Streams(stdin, stdout, stderr)
+        spec = processes.ExecSpec(
+            args=tuple(args), env=env or {}, workdir=workdir, user=user,
+            tty=tty, tty_size=tty_size, streams=pipes.numbers,
+        )  # fmt: skip
+        return async_process.AsyncProcess(self, processes.Exec(ref=ref, spec=spec), pipes)
+
+    async def exec_detached(
+        self,
+        ref: str,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str = "",
+        tty: bool = False,
+    ) -> ExecStarted:
+        """Start a command in a running container that goes on by itself. What it prints is dropped."""
+        spec = processes.ExecSpec(args=tuple(args), env=env or {}, workdir=workdir, user=user, tty=tty)
+        return await self.call(processes.ExecDetached(ref=ref, spec=spec))
+
+    async def execs(self, ref: str | None = None) -> tuple[ExecSummary, ...]:
+        """Return the commands that exec started in a container (None: in any) and that run still."""
+        return await self.call(processes.ExecList(ref=ref))

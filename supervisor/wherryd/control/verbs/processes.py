@@ -1,0 +1,62 @@
+"""What requests about processes of running containers mean: exec, top, attach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry_protocol.errors import BadRequest
+from wherry_protocol.processes import Exec, ExecDetach, ExecDetached, ExecKill, ExecList, ExecWait
+from wherryd.processes.session import Handover
+
+if TYPE_CHECKING:
+    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.processes import ExecStarted, ExecSummary
+    from wherryd.control.context import Answers, Context, Streams
+    from wherryd.control.session import Emitter
+
+
+async def run_exec(context: Context, call: Exec, emitter: Emitter) -> ExitStatus:
+    if not emitter.fds:
+        raise BadRequest("exec: no lifeline rode along", hint="exec_detached needs none")
+    lifeline, *streams = emitter.fds
+    emitter.fds.clear()
+    with Handover() as handover:
+        session = await context.execs.start(call.ref, call.spec, handover, lifeline, streams)
+        if handover.fds:
+            await emitter.send(session.started(), handover.fds)
+        else:
+            emitter.lazily(session.started())
+    return await context.execs.wait(session.id)
+
+
+async def exec_detached(context: Context, call: ExecDetached) -> ExecStarted:
+    return (await context.execs.start_detached(call.ref, call.spec)).started()
+
+
+async def exec_list(context: Context, call: ExecList) -> tuple[ExecSummary, ...]:
+    return context.execs.list(call.ref)
+
+
+async def exec_wait(context: Context, call: ExecWait, _: Emitter) -> ExitStatus:
+    return await context.execs.wait(call.exec_id)
+
+
+async def exec_kill(context: Context, call: ExecKill) -> None:
+    context.execs.kill(call.exec_id, call.signal)
+
+
+async def exec_detach(context: Context, call: ExecDetach) -> None:
+    context.execs.leave(call.exec_id)
+
+
+ANSWERS: Answers = {
+    ExecDetached: exec_detached,
+    ExecList: exec_list,
+    ExecKill: exec_kill,
+    ExecDetach: exec_detach,
+}
+
+STREAMS: Streams = {
+    Exec: run_exec,
+    ExecWait: exec_wait,
+}
