@@ -16,7 +16,17 @@ from wherry_protocol.value import FieldError
 if TYPE_CHECKING:
     from typing import Any
 
-MODULES = ("system", "containers", "images", "event_log", "volumes", "housekeeping", "health", "processes")
+MODULES = (
+    "system",
+    "containers",
+    "images",
+    "files",
+    "event_log",
+    "volumes",
+    "housekeeping",
+    "health",
+    "processes",
+)
 
 ENVELOPE = ("id", "op", "fds")
 """The keys of a request frame that are not fields of its call."""

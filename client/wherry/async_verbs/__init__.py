@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from wherry.async_verbs.containers import AsyncContainerVerbs
 from wherry.async_verbs.event_log import AsyncEventLogVerbs
+from wherry.async_verbs.files import AsyncFileVerbs
 from wherry.async_verbs.health import AsyncHealthVerbs
 from wherry.async_verbs.housekeeping import AsyncHousekeepingVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
@@ -21,6 +22,7 @@ class AsyncVerbs(
     AsyncEventLogVerbs,
     AsyncHealthVerbs,
     AsyncHousekeepingVerbs,
+    AsyncFileVerbs,
     AsyncImageVerbs,
     AsyncProcessVerbs,
     AsyncSystemVerbs,

@@ -40,6 +40,12 @@ GROUPS = (
         ("inspect", "inspect", "Print everything about containers or images, as JSON"),
         ("events", "events", "Print what happens, as it happens or since a time"),
     )),
+    ("Files", (
+        ("cp", "cp", "Copy files into a container and out of it"),
+        ("diff", "diff", "List what a container changed in its root file system"),
+        ("export", "commit", "Write a container's root file system as a tar archive"),
+        ("commit", "commit", "Keep a container's root file system as an archive to run from"),
+    )),
     ("Images", (
         ("images", "images", "List images in the store"),
         ("import", "images", "Put the archive of a root file system into the store"),

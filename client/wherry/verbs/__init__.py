@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from wherry.verbs.containers import ContainerVerbs
 from wherry.verbs.event_log import EventLogVerbs
+from wherry.verbs.files import FileVerbs
 from wherry.verbs.health import HealthVerbs
 from wherry.verbs.housekeeping import HousekeepingVerbs
 from wherry.verbs.images import ImageVerbs
@@ -21,6 +22,7 @@ class Verbs(
     EventLogVerbs,
     HealthVerbs,
     HousekeepingVerbs,
+    FileVerbs,
     ImageVerbs,
     ProcessVerbs,
     SystemVerbs,

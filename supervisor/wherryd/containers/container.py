@@ -75,6 +75,12 @@ class Container:
         """What the probes of its present or last run said; None when it has no healthcheck."""
         self.stopping = False
         """Set while a stop waits for the run to end: the event log says so."""
+        self.holds = 0
+        """How many need it to stand still: see freezing.py."""
+        self.readers = 0
+        """How many have its files mounted while it does not run: see files/viewing.py."""
+        self.unread: trio.Event | None = None
+        """Set when the last of them has gone, if a start waits for that."""
         self.run: Run | None = None
         self.pid: int | None = None
         self.started = trio.Event()

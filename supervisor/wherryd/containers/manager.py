@@ -17,8 +17,9 @@ import trio
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NotFound, WherryError
 from wherryd import journal
 from wherryd.containers import config, filters, mounting, names
-from wherryd.containers.cgroup import freeze, kill_all, thaw
+from wherryd.containers.cgroup import freeze, kill_all
 from wherryd.containers.container import Container
+from wherryd.containers.freezing import let_go
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove
 from wherryd.containers.supervise import Start, supervise
@@ -139,8 +140,8 @@ class Manager:
             await freeze(self.services.cgroup_of(container.id), lambda: container.phase is Phase.PAUSED)
         except BaseException:
             if container.phase is Phase.PAUSED:
-                thaw(self.services.cgroup_of(container.id))
                 container.move(Event.UNPAUSE)
+                let_go(container, self.services)
             raise
         if container.phase is not Phase.PAUSED:
             raise Conflict(f"container {container.name} was stopped or unpaused before it stood still")
@@ -152,7 +153,7 @@ class Manager:
         """Thaw a paused container."""
         container = self.find(reference)
         container.move(Event.UNPAUSE)
-        thaw(self.services.cgroup_of(container.id))
+        let_go(container, self.services)
         self.services.health.unpaused(container)
         tell(container, self.services, "unpause")
         self.services.records.save(container)

@@ -18,6 +18,7 @@ from wherryd import journal
 from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.config import Config
 from wherryd.containers.container import Container
+from wherryd.containers.freezing import let_go
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.removal import remove_ended
 from wherryd.containers.supervise import adopt
@@ -48,6 +49,7 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
             await _let_go(services, entry)
             continue
         _mark_running(container, services)
+        let_go(container, services)  # it may have been frozen for a reader that is gone
         nursery.start_soon(adopt, container, services, entry)
         if entry.exit is not None:
             with trio.move_on_after(END_TIMEOUT):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from wherry_protocol.errors import Conflict
 from wherryd import journal
 from wherryd.containers.lifecycle import Event
 from wherryd.containers.mounting import drop_volumes
@@ -24,6 +25,11 @@ def remove(container: Container, services: Services) -> None:
 
     Raises Conflict when its phase does not allow it, NoSpace (nothing changed) when the disk is full.
     """
+    if container.readers:
+        raise Conflict(
+            f"container {container.name} cannot be removed: its files are being read or written",
+            hint="wait for the commit, export, diff or cp to end",
+        )
     before = container.phase
     container.move(Event.REMOVE)
     tell(container, services, "destroy")

@@ -158,6 +158,9 @@ def _told(status: ExitStatus) -> dict[str, object]:
 
 
 async def _launch(container: Container, services: Services) -> Run:
+    while container.readers:
+        container.unread = trio.Event()
+        await container.unread.wait()
     with ExitStack() as undo:
         files.prepare(container.directory, container.config, services.spares)
         cgroup = services.cgroup_of(container.id)

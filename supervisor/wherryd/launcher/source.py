@@ -29,10 +29,11 @@ def clone_foreign(plan: Plan) -> dict[str, int]:
 
     To be called before mounts are made private: a slave must come from a mount that still has its peers.
     """
-    return {mount.destination: _clone(mount, plan.own_paths) for mount in plan.mounts if mount.foreign}
+    return {mount.destination: clone(mount, plan.own_paths) for mount in plan.mounts if mount.foreign}
 
 
-def _clone(mount: Mount, own_paths: tuple[str, ...]) -> int:
+def clone(mount: Mount, own_paths: tuple[str, ...]) -> int:
+    """Return a detached copy of what one mount wants to show. Raises KernelError."""
     found = open_mount(mount.source)
     try:
         _refuse_own(found, mount.source, own_paths)

@@ -12,6 +12,7 @@ from wherry_protocol.errors import InternalError
 from wherryd.control.verbs import (
     containers,
     event_log,
+    files,
     health,
     housekeeping,
     images,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
-_NOUNS = (containers, event_log, health, housekeeping, images, processes, system, volumes)
+_NOUNS = (containers, event_log, health, housekeeping, files, images, processes, system, volumes)
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
 

@@ -1,0 +1,151 @@
+# Made from async_verbs/files.py by tests/client/generate_verbs.py: change that one.
+"""The plain client's verbs about the files of containers."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.verbs.base import VerbsBase, ignore
+from wherry_protocol.lazy import Lazy
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry import local_files
+    from wherry.event_stream import EventStream
+    from wherry_protocol import files
+    from wherry_protocol.files import Change, Compression, Packed
+    from wherry_protocol.system import Progress
+else:
+    files = Lazy("wherry_protocol.files")
+    local_files = Lazy("wherry.local_files")
+
+
+class FileVerbs(VerbsBase):
+    """One method per verb about the files of containers."""
+
+    def export(
+        self,
+        ref: str,
+        path: str | os.PathLike[str],
+        *,
+        compression: Compression = "none",
+        pause: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Write a container's root file system, without volumes, into a new tar archive at `path`.
+
+        With `pause` the container stands still meanwhile. A file that was there is replaced when the
+        archive is whole; else nothing is left. Raises BadRequest if `path` cannot be written, NoSpace.
+        """
+        with local_files.archive_file(path) as archive:
+            packed = self.export_to(
+                ref, archive.fd, compression=compression, pause=pause, on_progress=on_progress
+            )
+            archive.keep()
+        return packed
+
+    def export_to(
+        self,
+        ref: str,
+        fd: int,
+        *,
+        compression: Compression = "none",
+        pause: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Write the archive of export() into a pipe or file that the caller has open."""
+        call = files.Export(ref=ref, compression=compression, pause=pause)
+        with self.stream(call, (fd,)) as stream:
+            return stream.drain(on_progress or ignore)
+
+    def diff(self, ref: str) -> tuple[Change, ...]:
+        """Return what a container changed in its root file system, parents first."""
+        with self.diff_stream(ref) as stream:
+            return tuple([change for changes in stream for change in changes.entries])
+
+    def diff_stream(self, ref: str) -> EventStream[files.Changes, None]:
+        """Iterate over what a container changed, some changes at a time."""
+        return self.stream(files.Diff(ref=ref))
+
+    def copy_out(
+        self,
+        ref: str,
+        path: str,
+        destination: str | os.PathLike[str],
+        *,
+        archive: bool = False,
+        follow: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Copy `path` of a container to a place on this machine, as docker cp does.
+
+        What is made belongs to the caller, without special modes; with `archive` to whom it belongs in the
+        container. `follow`: of a symlink, what it leads to. Raises NotFound, BadRequest, NoSpace.
+        """
+        with local_files.Destination(destination) as place:
+            call = files.CopyOut(
+                ref=ref,
+                path=path,
+                target=place.kind,
+                name=place.name,
+                told=os.fsdecode(destination),
+                slash=place.slash,
+                follow=follow,
+                owner=None if archive else place.owner,
+            )
+            with self.stream(call, (place.fd,)) as stream:
+                return stream.drain(on_progress or ignore)
+
+    def copy_out_to(
+        self,
+        ref: str,
+        path: str,
+        fd: int,
+        *,
+        follow: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Write `path` of a container as a tar archive into a pipe or file that the caller has open."""
+        call = files.CopyOut(ref=ref, path=path, target="tar", follow=follow)
+        with self.stream(call, (fd,)) as stream:
+            return stream.drain(on_progress or ignore)
+
+    def copy_in(
+        self,
+        ref: str,
+        source: str | os.PathLike[str],
+        path: str,
+        *,
+        archive: bool = False,
+        follow: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Copy a file or directory of this machine to `path` of a container, as docker cp does.
+
+        What is made belongs to the container's root, without special modes; with `archive` to whom it
+        belongs here. `follow`: of a symlink, what it leads to. Raises NotFound, BadRequest, NoSpace.
+        """
+        with local_files.Source(source, follow=follow) as place:
+            call = files.CopyIn(
+                ref=ref,
+                path=path,
+                name=place.name,
+                contents=place.contents,
+                owner=None if archive else (0, 0),
+            )
+            with self.stream(call, (place.fd,)) as stream:
+                return stream.drain(on_progress or ignore)
+
+    def copy_in_from(
+        self,
+        ref: str,
+        fd: int,
+        path: str,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Packed:
+        """Unpack a tar archive, compressed or not, from a pipe or file into the directory `path`."""
+        with self.stream(files.CopyIn(ref=ref, path=path, tar=True), (fd,)) as stream:
+            return stream.drain(on_progress or ignore)

@@ -1,0 +1,40 @@
+"""Standing still while somebody reads a container's files, without being paused.
+
+Owns the count of those who need it. A container that a user pauses or unpauses meanwhile keeps the state
+that the user gave it; what a killed supervisor left frozen is thawed at the next start (recovery.py).
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from wherryd.containers.cgroup import freeze, thaw
+from wherryd.containers.lifecycle import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from wherryd.containers.container import Container
+    from wherryd.containers.services import Services
+
+
+@asynccontextmanager
+async def standing_still(container: Container, services: Services) -> AsyncGenerator[None]:
+    """Freeze every process of a running container until the end of the block.
+
+    Raises Conflict (it ended meanwhile), KernelFailure.
+    """
+    container.holds += 1
+    try:
+        await freeze(services.cgroup_of(container.id), lambda: container.alive)
+        yield
+    finally:
+        container.holds -= 1
+        let_go(container, services)
+
+
+def let_go(container: Container, services: Services) -> None:
+    """Thaw a container, unless somebody needs it to stand still. Raises KernelFailure."""
+    if not container.holds and container.phase is not Phase.PAUSED:
+        thaw(services.cgroup_of(container.id))
