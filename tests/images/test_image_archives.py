@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 import zstandard
 from support.imagekit import (
     OTHER,
@@ -260,6 +261,17 @@ async def test_name_that_is_none_leaves_the_image_without(store: ImageStore, arc
     (loaded,) = await store.load(archive(pack(docker_save(Built([BASE], tag="../\x1b[2J:x")))))
     assert loaded.names == ()
     assert (await store.resolve(loaded.digest, None)).digest == loaded.digest
+
+
+async def test_layer_may_end_without_padding(store: ImageStore, archive: Write) -> None:
+    """umoci writes no block's rest and no end mark; a layer cut within its data is no layer all the same."""
+    whole = layer(member("a", b"x"), member("b", b"abc"))
+    short = whole[: whole.index(b"abc") + 3]
+    await store.load(archive(pack(oci(Built([short])))))
+    root = Path((await store.resolve("demo:1", None)).layers[0])
+    assert (root / "b").read_bytes() == b"abc"
+    with pytest.raises(ImageError, match="truncated"):
+        await store.load(archive(pack(oci(Built([short[:-1]])))))
 
 
 async def test_hardlinks_and_unnamed_folders_in_a_layer(store: ImageStore, archive: Write) -> None:

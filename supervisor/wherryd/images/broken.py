@@ -1,4 +1,4 @@
-"""The one exception of the worker side: an archive that is broken, unsafe or refused."""
+"""The exceptions of the worker side: an archive that is broken, unsafe or refused."""
 
 
 class BrokenArchive(Exception):  # noqa: N818 - it names what it says of the archive
@@ -7,6 +7,13 @@ class BrokenArchive(Exception):  # noqa: N818 - it names what it says of the arc
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class TooShort(BrokenArchive):
+    """The bytes end where there should be more."""
+
+    def __init__(self) -> None:
+        super().__init__("the archive is truncated")
 
 
 def shown(name: bytes) -> str:

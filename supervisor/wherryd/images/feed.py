@@ -13,7 +13,7 @@ from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
 
 from wherryd.images import decompress
-from wherryd.images.broken import BrokenArchive
+from wherryd.images.broken import BrokenArchive, TooShort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,7 +97,7 @@ class Feed:
         """Yield exactly `size` bytes in pieces. Raises BrokenArchive if there are fewer."""
         while size:
             if self._at == len(self._piece) and not self._next():
-                raise BrokenArchive("the archive is truncated")
+                raise TooShort
             piece = self._piece[self._at : self._at + size]
             self._at += len(piece)
             size -= len(piece)

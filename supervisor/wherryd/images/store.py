@@ -197,13 +197,14 @@ class ImageStore:
         return await save(self._shelf, asked, fd, _listener(progress, "saving") or _unheard)
 
     def _named(self, opened: tuple[Opened, ...], source: str) -> tuple[ImageSummary, ...]:
-        """Give the images of an archive the names it has for them."""
+        """Give the images of an archive the names it has for them; return them with these names."""
+        loaded: list[ImageSummary] = []
         for image in opened:
-            for each in image.names:
-                name = names.from_archive(each, source)
-                if name is not None:
-                    self._known.give_name(name, image.digest)
-        return tuple(self._summary(digest) for digest in dict.fromkeys(image.digest for image in opened))
+            found = [name for each in image.names if (name := names.from_archive(each, source))]
+            for name in found:
+                self._known.give_name(name, image.digest)
+            loaded.append(self._summary(image.digest).replace(names=tuple(found)))
+        return tuple(loaded)
 
     # -- removing -------------------------------------------------------------------------------------------
 
