@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ContainerSummary,
         Created,
         ExitStatus,
+        MountPoint,
         Output,
         RunSpec,
         Started,
@@ -54,17 +55,19 @@ if TYPE_CHECKING:
     )
     from wherry_protocol.event_log import Event, Missed
     from wherry_protocol.health import Health, HealthCheck, Probe
+    from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.images import ImageSummary
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
+    from wherry_protocol.volumes import VolumeSummary
 
 __all__ = [
     "AsyncClient", "AsyncEventStream", "BadRequest", "Busy", "Client", "CommandNotExecutable",
     "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
     "ContainerSummary", "Created", "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
-    "ImageError", "ImageSummary",
-    "InternalError", "KernelFailure", "Missed", "NoSpace", "NotFound", "Output", "Pong", "Probe", "Progress",
-    "ProtocolError", "Result", "RunSpec", "Started", "SystemInfo", "Tmpfs", "Ulimit",
-    "UnknownOperation", "Unsupported", "VersionInfo", "Volume", "WherryError", "__version__",
+    "ImageError", "ImageSummary", "InternalError", "KernelFailure", "Missed", "MountPoint", "NoSpace",
+    "NotFound", "Output", "Pong", "Probe", "Progress", "ProtocolError", "Pruned", "Result", "RunSpec",
+    "Started", "SystemInfo", "Tmpfs", "Ulimit", "UnknownOperation", "Unsupported", "Usage",
+    "VersionInfo", "Volume", "VolumeSummary", "WherryError", "__version__",
 ]  # fmt: skip
 
 _HOMES = {
@@ -74,12 +77,15 @@ _HOMES = {
     "wherry.event_stream": "EventStream",
     "wherry.result": "Result",
     "wherry_protocol.containers": (
-        "ContainerDetails ContainerSummary Created ExitStatus Output RunSpec Started Tmpfs Ulimit Volume"
+        "ContainerDetails ContainerSummary Created ExitStatus MountPoint Output RunSpec Started Tmpfs Ulimit "
+        "Volume"
     ),
     "wherry_protocol.event_log": "Event Missed",
     "wherry_protocol.health": "Health HealthCheck Probe",
+    "wherry_protocol.housekeeping": "Pruned Usage",
     "wherry_protocol.images": "ImageSummary",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
+    "wherry_protocol.volumes": "VolumeSummary",
     "wherry.errors": (
         "BadRequest Busy CommandNotExecutable CommandNotFound Conflict ConnectionFailed ContainerFailed "
         "ImageError InternalError KernelFailure NoSpace NotFound ProtocolError UnknownOperation "

@@ -251,3 +251,33 @@ def test_a_targets_parent_that_is_swapped_for_a_link_leads_nowhere(
                 outcomes["refused"] += 1
     assert outcomes["ran"] > 0, outcomes
     assert outcomes["ran"] + outcomes["refused"] == RACES
+
+
+def test_an_images_directory_that_is_swapped_for_a_link_fills_no_volume_from_outside(
+    wherryd: Daemon, busybox: Path, ground: Path, canary: Canary
+) -> None:
+    """The copy sees the image and the volume and nothing else: wherever a link leads, it leads in there."""
+    image = copy_of(busybox, ground / "image")
+    (image / "data/deep").mkdir(parents=True)
+    (image / "data/deep/file").write_text("the image's\n")
+    (image / "link").symlink_to(canary.path)
+    (image / "data/up").symlink_to(relative_to(canary.path))
+    volume = Volume(source="", target="/data")
+    script = "cat /data/secret /data/deep/* 2>/dev/null; exit 0"
+    spec = RunSpec(
+        image=str(image), command=("sh", "-c", script), volumes=(volume,), auto_remove=True, workdir="/"
+    )
+    seen: set[bytes] = set()
+    refusals = 0
+    with (
+        swapping(image / "data", image / "link"),
+        swapping(image / "data/deep", image / "data/up"),
+        wherryd.client() as client,
+    ):
+        for _ in range(RACES):
+            try:
+                seen.add(client.run(spec).stdout)
+            except WherryError:
+                refusals += 1
+    assert seen <= {b"", b"the image's\n"}, seen
+    assert refusals < RACES

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from support import daemon, proc
 
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds for what a supervisor does after it answered: deleting files, closing descriptors."""
 
 NFT = shutil.which("nft")

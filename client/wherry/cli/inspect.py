@@ -1,11 +1,12 @@
-"""inspect: everything about containers and images, in docker's form.
+"""inspect: everything about containers, images and volumes, in docker's form.
 
-Owns its options; docker_form and image_form have the documents.
+Owns its options; docker_form, image_form and volume_form have the documents.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 from wherry.cli.main import complain
 from wherry.cli.parser import Command
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 def _configure(parser: Parser) -> None:
     _configure_format(parser)
     parser.add_argument(
-        "--type", choices=("container", "image"), help="of what kind; default: containers, else images"
+        "--type",
+        choices=("container", "image", "volume"),
+        help="of what kind; default: the first of these that has the name",
     )
-    parser.add_argument(
-        "refs", metavar="NAME", nargs="+", help="a container's name or id, an image's name or digest"
-    )
+    parser.add_argument("refs", metavar="NAME", nargs="+", help="a name or id, an image's digest")
 
 
 def _configure_image(parser: Parser) -> None:
@@ -37,12 +38,18 @@ def _configure_image(parser: Parser) -> None:
     parser.set_defaults(type="image")
 
 
+def _configure_volume(parser: Parser) -> None:
+    _configure_format(parser)
+    parser.add_argument("refs", metavar="VOLUME", nargs="+")
+    parser.set_defaults(type="volume")
+
+
 def _configure_format(parser: Parser) -> None:
     parser.add_argument("-f", "--format", help="a template such as {{.State.ExitCode}}, or json")
 
 
 def _inspect(client: Client, args: Namespace) -> int:
-    find = {"container": _container, "image": _image, None: _either}[args.type]
+    find = {"container": _container, "image": _image, "volume": _volume, None: _either}[args.type]
     return show_documents(args.refs, lambda ref: find(client, ref), args.format)
 
 
@@ -73,16 +80,22 @@ def _image(client: Client, ref: str) -> dict[str, Any]:
     return image_document(client.inspect_image(ref))
 
 
+def _volume(client: Client, ref: str) -> dict[str, Any]:
+    from wherry.volume_form import volume_document
+
+    return volume_document(client.inspect_volume(ref))
+
+
 def _either(client: Client, ref: str) -> dict[str, Any]:
     try:
         return _container(client, ref)
     except (NotFound, BadRequest) as error:
         # an image's name may be none that a container can have
         not_there = error
-    try:
-        return _image(client, ref)
-    except NotFound:
-        raise not_there from None
+    for find in (_image, _volume):
+        with suppress(NotFound, BadRequest):
+            return find(client, ref)
+    raise not_there
 
 
 def _show(documents: list[dict[str, Any]], format_: str | None) -> None:
@@ -101,4 +114,5 @@ def _show(documents: list[dict[str, Any]], format_: str | None) -> None:
 COMMANDS = {
     "inspect": Command(configure=_configure, execute=_inspect),
     "image inspect": Command(configure=_configure_image, execute=_inspect),
+    "volume inspect": Command(configure=_configure_volume, execute=_inspect),
 }

@@ -51,7 +51,7 @@ OWN: dict[str, dict[str, tuple[str, str]]] = {
     "volume": {
         "create": ("volume", "Make a volume"),
         "ls": ("volume", "List volumes"),
-        "inspect": ("volume", "Print everything about volumes, as JSON"),
+        "inspect": ("inspect", "Print everything about volumes, as JSON"),
         "prune": ("prune", "Remove all volumes that no container has"),
         "rm": ("volume", "Remove volumes that no container has, by name"),
     },

@@ -1,4 +1,4 @@
-"""volume create, ls, inspect, rm.
+"""volume create, ls, rm.
 
 Owns their options and columns; volume_form has the words.
 """
@@ -58,18 +58,6 @@ def _ls(client: Client, args: Namespace) -> int:
     return 0
 
 
-def _configure_inspect(parser: Parser) -> None:
-    parser.add_argument("-f", "--format", help="a template such as {{.Mountpoint}}, or json")
-    parser.add_argument("refs", metavar="VOLUME", nargs="+")
-
-
-def _inspect(client: Client, args: Namespace) -> int:
-    from wherry.cli.inspect import show_documents
-    from wherry.volume_form import volume_document
-
-    return show_documents(args.refs, lambda ref: volume_document(client.inspect_volume(ref)), args.format)
-
-
 def _configure_rm(parser: Parser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="one that is not there is fine")
     parser.add_argument("refs", metavar="VOLUME", nargs="+")
@@ -93,6 +81,5 @@ def _rm(client: Client, args: Namespace) -> int:
 COMMANDS = {
     "volume create": Command(configure=_configure_create, execute=_create),
     "volume ls": Command(configure=_configure_ls, execute=_ls),
-    "volume inspect": Command(configure=_configure_inspect, execute=_inspect),
     "volume rm": Command(configure=_configure_rm, execute=_rm),
 }
