@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,6 @@ from support.imagekit import Built, docker_save, folder, layer, member, oci, pac
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.busybox import Archives
     from support.daemon import Daemon
@@ -161,6 +162,46 @@ def test_broken_archives_are_refused_with_one_line_and_leave_nothing(
     assert "no such file" in refused(store, "run", "--rm", "./missing.tar", "true")
     assert kept(store) == before
     assert ok(store, "images", "-q") == ""
+
+
+def test_save_and_load_give_the_same_image(store: Daemon, saved: Path, demo: Built, tmp_path: Path) -> None:
+    """Through a file, which keeps what was there when it fails, and through a pipe; never to a terminal."""
+    ok(store, "load", "-i", saved)
+    out = tmp_path / "out.tar"
+    assert ok(store, "save", "-o", out, "demo:1") == ""
+    with store.popen("save", "demo:1") as process:
+        assert process.communicate()[0] == out.read_bytes()
+    assert "is a terminal" in store.cli("save", "demo:1", tty=True).stdout
+    before = out.read_bytes()
+    assert "no image nothing" in refused(store, "save", "-o", out, "demo:1", "nothing")
+    assert "a directory is there" in refused(store, "save", "-o", tmp_path, "demo:1")
+    assert (out.read_bytes(), sorted(tmp_path.iterdir())) == (before, sorted([saved, out]))
+    ok(store, "rmi", "demo:1")
+    assert ok(store, "load", "-i", out) == "Loaded image: demo:1\n"
+    assert ok(store, "images", "-q", "--no-trunc").split() == [demo.digest]
+    assert ok(store, "run", "--rm", "demo:1").startswith("hello from")
+
+
+def test_a_killed_save_leaves_no_file(store: Daemon, tmp_path: Path, busybox_tar: Archives) -> None:
+    """The archive has no name until it is whole."""
+    big = Built([busybox_tar.tar.read_bytes(), layer(member("big", bytes(256 << 20)))], tag="big:1")
+    path = tmp_path / "big.tar"
+    path.write_bytes(pack(oci(big)))
+    ok(store, "load", "-qi", path)
+    process = store.popen("save", "-o", tmp_path / "out.tar", "big:1")
+    assert wait_for(lambda: writes_without_a_name(process.pid))
+    process.kill()
+    process.communicate()
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def writes_without_a_name(pid: int) -> bool:
+    """Say whether a process has a file open that has no name, with something in it."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if fd.readlink().name.endswith(" (deleted)") and fd.stat().st_size:
+                return True
+    return False
 
 
 def test_a_container_sees_128_layers(store: Daemon, busybox_tar: Archives, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ GROUPS = (
         ("images", "images", "List images in the store"),
         ("import", "images", "Put the archive of a root file system into the store"),
         ("load", "load", "Put the images of an archive (docker save, OCI) into the store"),
+        ("save", "save", "Write images as one archive, which docker and podman load, too"),
         ("tag", "load", "Give an image another name"),
         ("history", "load", "Print how an image came to be, layer by layer"),
         ("rmi", "images", "Remove images from the store"),
