@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -86,3 +86,11 @@ async def crowd(
         async with AsyncClient(daemon.run_dir, autostart=False) as client, trio.open_nursery() as nursery:
             for number in range(total):
                 nursery.start_soon(one, client, number)
+
+
+def fill_disk(path: Path, *, leave: int = 0) -> None:
+    """Write a file until its disk has only so many bytes left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    os.truncate(path, path.stat().st_size - leave)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
-import subprocess
-import tempfile
 import threading
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import spec, wait_for
-from support.daemon import Daemon
+from rig import fill_disk, spec, wait_for
 
 from wherry import NoSpace, RunSpec
 from wherry_protocol.containers import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.daemon import Daemon
 
 
 def test_a_deaf_process_is_killed_at_the_timeout_and_pings_go_on(wherryd: Daemon, busybox: Path) -> None:
@@ -81,36 +78,13 @@ def test_an_output_held_open_outside_does_not_delay_the_end(wherryd: Daemon, bus
             os.close(holder)
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Daemon]:
-    """A supervisor whose state lies on a disk of 16 MiB."""
-    daemon = Daemon()
-    with tempfile.TemporaryDirectory(prefix="wd", dir="/var/tmp") as disk:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", disk], check=True)
-        daemon.state_dir = Path(disk, "state")
-        try:
-            daemon.start()
-            yield daemon
-        finally:
-            daemon.close()
-            subprocess.run(["umount", disk], check=True)
-
-
-def fill(path: Path, *, leave: int = 0) -> None:
-    """Write a file until its disk has only so many bytes left."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    os.truncate(path, path.stat().st_size - leave)
-
-
 def test_a_full_disk_refuses_runs_and_leaves_nothing_of_them(small_disk: Daemon, busybox: Path) -> None:
     """Again and again, with every verb that needs room; and all is well when there is some."""
     filler = small_disk.state_dir.parent / "filler"
     one = RunSpec(image=str(busybox), command=("true",), auto_remove=True)
     with small_disk.client() as client:
         assert client.run(one).exit_code == 0
-        fill(filler)
+        fill_disk(filler)
         for _ in range(5):
             with pytest.raises(NoSpace):
                 client.run(one)
@@ -131,7 +105,7 @@ def test_output_waits_for_a_full_disk_and_none_is_lost(small_disk: Daemon, busyb
     script = "read go; cat /data; exit 3"
     with small_disk.client() as client:
         made = client.run_detached(spec(busybox, script, stdin=True, volumes=(volume,)))
-        fill(filler, leave=1 << 20)
+        fill_disk(filler, leave=1 << 20)
         client.close_stdin(made.id)
         assert wait_for(lambda: client.list(all=True)[0].log_trouble is not None), "nobody is told"
         assert client.list(all=True)[0].state == "running", "it does not wait"

@@ -26,7 +26,10 @@ CREATE TABLE IF NOT EXISTS volumes (
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Known:
-    """A volume. `filling` is held by who looks whether it is to be filled; `pins` counts containers to be."""
+    """A volume. `filling` is held by who looks whether it is to be filled; `pins` counts containers to be.
+
+    Until it is `recorded` it exists for those only: a crash, or the end of the last pin, takes it away.
+    """
 
     name: str
     created_at: float
@@ -34,6 +37,7 @@ class Known:
     anonymous: bool
     filling: trio.Lock = field(default_factory=trio.Lock)
     pins: int = 0
+    recorded: bool = False
 
 
 class KnownVolumes:
@@ -44,7 +48,13 @@ class KnownVolumes:
         database.executescript(_TABLE)
         rows = database.execute("SELECT name, created_at, labels, anonymous FROM volumes")
         self._volumes = {
-            name: Known(name=name, created_at=at, labels=json.loads(labels), anonymous=bool(anonymous))
+            name: Known(
+                name=name,
+                created_at=at,
+                labels=json.loads(labels),
+                anonymous=bool(anonymous),
+                recorded=True,
+            )
             for name, at, labels, anonymous in rows
         }
 
@@ -57,17 +67,24 @@ class KnownVolumes:
         return self._volumes.get(name)
 
     def add(self, volume: Known) -> None:
-        """Know a new volume. Raises NoSpace."""
+        """Know a new volume, for the time being."""
+        self._volumes[volume.name] = volume
+
+    def record(self, volume: Known) -> None:
+        """Know it for good. Raises NoSpace."""
+        if volume.recorded:
+            return
         labels = json.dumps(dict(volume.labels))
         self._execute(
             "INSERT INTO volumes VALUES (?, ?, ?, ?)",
             volume.name, volume.created_at, labels, int(volume.anonymous),
         )  # fmt: skip
-        self._volumes[volume.name] = volume
+        volume.recorded = True
 
     def forget(self, volume: Known) -> None:
         """Forget a volume. Raises NoSpace."""
-        self._execute("DELETE FROM volumes WHERE name = ?", volume.name)
+        if volume.recorded:
+            self._execute("DELETE FROM volumes WHERE name = ?", volume.name)
         del self._volumes[volume.name]
 
     def _execute(self, statement: str, *values: Any) -> None:

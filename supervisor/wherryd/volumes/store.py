@@ -93,24 +93,37 @@ class VolumeStore:
 
     def create(self, name: str | None, labels: Mapping[str, str], *, anonymous: bool = False) -> Known:
         """Make an empty volume; one that exists is returned as it is. Raises BadRequest, NoSpace."""
-        if name is None:
-            name = new_name()
-        found = self._known.get(name)
-        if found is not None:
-            return found
+        name = name or new_name()
+        volume = self._known.get(name) or self._make(name, labels, anonymous=anonymous)
+        try:
+            self._record(volume)
+        except BaseException:
+            if not volume.pins:
+                self._drop(volume)
+            raise
+        return volume
+
+    def _make(self, name: str, labels: Mapping[str, str], *, anonymous: bool) -> Known:
+        """Make a volume that is there for the time being."""
         _check(name, labels)
-        volume = Known(name=name, created_at=time.time(), labels=dict(labels), anonymous=anonymous)
         try:
             self.path(name).mkdir(parents=True, mode=0o755)
             (self._root / name).chmod(0o700)
-            self._known.add(volume)
-        except BaseException as error:
+        except OSError as error:
             self._discard(self._root / name)
-            if isinstance(error, OSError):
-                raise _failure(error, self.path(name)) from error
-            raise
-        self._tell("create", name)
+            raise _failure(error, self.path(name)) from error
+        volume = Known(name=name, created_at=time.time(), labels=dict(labels), anonymous=anonymous)
+        self._known.add(volume)
         return volume
+
+    def _record(self, volume: Known) -> None:
+        if not volume.recorded:
+            self._known.record(volume)
+            self._tell("create", volume.name)
+
+    def _drop(self, volume: Known) -> None:
+        self._known.forget(volume)
+        self._discard(self._root / volume.name)
 
     def remove(self, name: str, users: Sequence[str]) -> None:
         """Remove a volume. Raises NotFound, Conflict naming a container that has it, NoSpace."""
@@ -121,8 +134,7 @@ class VolumeStore:
             )
         if volume.pins:
             raise Conflict(f"volume {name} is about to be used by a new container", hint="try again")
-        self._known.forget(volume)
-        self._discard(self._root / name)
+        self._drop(volume)
         self._tell("destroy", name)
 
     async def provide(
@@ -141,6 +153,9 @@ class VolumeStore:
                     if mount.name is not None and each.copy:
                         async with self.find(mount.name).filling:
                             await self._fill(mount.name, image, mount.target, in_use)
+                for mount in mounts:
+                    if mount.name is not None:
+                        self._record(self.find(mount.name))
             except BaseException:
                 pins.close()
                 self.withdraw(made)
@@ -153,7 +168,7 @@ class VolumeStore:
             return bind(wanted)
         name = wanted.source or new_name()
         if self._known.get(name) is None:
-            self.create(name, wanted.labels, anonymous=not wanted.source)
+            self._make(name, wanted.labels, anonymous=not wanted.source)
             made.append(name)
         pins.enter_context(self._pinned(name))
         return self._mount(name, wanted)
@@ -205,6 +220,8 @@ class VolumeStore:
             yield
         finally:
             volume.pins -= 1
+            if not volume.pins and not volume.recorded:
+                self._drop(volume)
 
     def _discard(self, directory: Path) -> None:
         """Move a directory out of sight; nothing happens when it is not there."""
