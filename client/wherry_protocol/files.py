@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wherry_protocol.call import Stream
+from wherry_protocol.images import ImageSummary
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal
 from wherry_protocol.value import Value
@@ -36,6 +37,23 @@ class Export(Stream[Packed]):
     ref: str
     compression: Compression = "none"
     pause: bool = True
+
+
+class CommitImage(Stream[ImageSummary]):
+    """Keep a container's root file system as an image in the store, under `name` (None: without one).
+
+    Its config is what the container was run with, with `changes` over it: instructions as of a Dockerfile.
+    """
+
+    op = "commit"
+    answer = ImageSummary
+    events = (Progress,)
+    ref: str
+    name: str | None = None
+    pause: bool = True
+    message: str = ""
+    author: str = ""
+    changes: tuple[str, ...] = ()
 
 
 class Change(Value):

@@ -9,12 +9,13 @@ from wherry_protocol.lazy import Lazy
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wherry import local_files
     from wherry.async_event_stream import AsyncEventStream
     from wherry_protocol import files
     from wherry_protocol.files import Change, Compression, Packed
+    from wherry_protocol.images import ImageSummary
     from wherry_protocol.system import Progress
 else:
     files = Lazy("wherry_protocol.files")
@@ -57,6 +58,28 @@ class AsyncFileVerbs(AsyncVerbsBase):
         """Write the archive of export() into a pipe or file that the caller has open."""
         call = files.Export(ref=ref, compression=compression, pause=pause)
         async with self.stream(call, (fd,)) as stream:
+            return await stream.drain(on_progress or ignore)
+
+    async def commit(
+        self,
+        ref: str,
+        name: str | None = None,
+        *,
+        pause: bool = True,
+        message: str = "",
+        author: str = "",
+        changes: Sequence[str] = (),
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ImageSummary:
+        """Keep a container's root file system as an image: the one it was made from and a layer.
+
+        The image runs what the container ran; `changes` are instructions as of a Dockerfile: 'CMD ["sh"]',
+        'ENV A=b'. With `pause` the container stands still meanwhile. Raises BadRequest, NoSpace.
+        """
+        call = files.CommitImage(
+            ref=ref, name=name, pause=pause, message=message, author=author, changes=tuple(changes)
+        )
+        async with self.stream(call) as stream:
             return await stream.drain(on_progress or ignore)
 
     async def diff(self, ref: str) -> tuple[Change, ...]:

@@ -70,27 +70,42 @@ def _export(client: Client, args: Namespace) -> int:
 
 
 def _configure_commit(parser: Parser) -> None:
-    parser.usage = "wherry commit [OPTIONS] CONTAINER [FILE]"
+    parser.usage = "wherry commit [OPTIONS] CONTAINER [FILE|NAME]"
     add = parser.add_argument
     add("--no-pause", action="store_true", help="let the container run on meanwhile")
+    add("-m", "--message", metavar="TEXT", default="", help="of an image: a word about what was done")
+    add("-a", "--author", metavar="NAME", default="", help="of an image: who did it")
+    add(
+        "-c", "--change", metavar="INSTRUCTION", action="append", default=[],
+        help="of an image: lay over its config, as in a Dockerfile: 'CMD [\"sh\"]', 'ENV A=b', 'USER 1000' …",
+    )  # fmt: skip
     add("ref", metavar="CONTAINER")
     add(
-        "target",
-        metavar="FILE",
-        nargs="?",
-        help="a tar archive: FILE.tar, or .tar.gz, .tar.bz2, .tar.xz, .tar.zst (CONTAINER.tar)",
-    )
+        "target", metavar="FILE|NAME", nargs="?",
+        help="a tar archive (.tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst), or an image in the store; "
+        "default: CONTAINER.tar",
+    )  # fmt: skip
 
 
 def _commit(client: Client, args: Namespace) -> int:
     target = args.target or f"{client.inspect(args.ref).summary.name}.tar"
     is_archive, compression = compression_of(target)
-    if not is_archive:
+    if is_archive:
+        if args.message or args.author or args.change:
+            raise BadRequest(f"commit {target}: an archive has no config: -m, -a and -c are for an image")
+        _write(client, args.ref, target, compression, pause=not args.no_pause)
+        print(target)
+        return 0
+    if target.startswith(("/", ".")):
         raise BadRequest(
-            f"commit {target}: an archive's name ends in .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst"
+            f"commit {target}: a file's name ends in .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst"
         )
-    _write(client, args.ref, target, compression, pause=not args.no_pause)
-    print(target)
+    with ProgressBar() as bar:
+        image = client.commit(
+            args.ref, target, pause=not args.no_pause, message=args.message, author=args.author,
+            changes=args.change, on_progress=bar.show,
+        )  # fmt: skip
+    print(image.digest)
     return 0
 
 

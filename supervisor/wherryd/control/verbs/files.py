@@ -6,13 +6,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.files import Change, Changes, CopyIn, CopyOut, Diff, Export, Packed
+from wherry_protocol.files import Change, Changes, CommitImage, CopyIn, CopyOut, Diff, Export, Packed
 from wherry_protocol.system import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry_protocol.call import Stream
+    from wherry_protocol.images import ImageSummary
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
     from wherryd.files import job
@@ -31,6 +32,13 @@ async def export(context: Context, call: Export, emitter: Emitter) -> Packed:
         pause=call.pause,
     )
     return _packed(done)
+
+
+async def commit_image(context: Context, call: CommitImage, emitter: Emitter) -> ImageSummary:
+    from wherryd.files.committing import commit
+
+    container = context.manager.find(call.ref)
+    return await commit(container, context.manager.services, call, _progress(emitter, "committing"))
 
 
 async def diff(context: Context, call: Diff, emitter: Emitter) -> None:
@@ -106,6 +114,7 @@ ANSWERS: Answers = {}
 
 STREAMS: Streams = {
     Export: export,
+    CommitImage: commit_image,
     Diff: diff,
     CopyOut: copy_out,
     CopyIn: copy_in,
