@@ -68,7 +68,7 @@ async def test_failure_leaves_nothing(
     store: ImageStore, archive: Write, nothing_left: Callable[[], None]
 ) -> None:
     """A bad name, base or change is said before anything is read; a cut archive keeps no layer."""
-    cut = opened(archive(NEW[:1300]))
+    cut = opened(archive(NEW[:1025]))
     wrong = [
         (NotFound, {"base": "missing"}),
         (BadRequest, {"name": "a//b"}),

@@ -42,7 +42,9 @@ async def commit(
     folder = shelf.begin()
     try:
         async with shelf.holding(below):
-            (layer,) = await extract_layers([LayerJob(fd, 0, -1, folder)], lambda done: report(done, 0))
+            (layer,) = await extract_layers(
+                [LayerJob(fd, 0, -1, folder, "the new layer")], lambda done: report(done, 0)
+            )
             layers = (*below, layer.done.diff_id)
             async with shelf.holding(layers):
                 await shelf.publish(folder, layer, time.time())

@@ -30,12 +30,16 @@ class Images(NamedTuple):
 
 
 class LayerJob(NamedTuple):
-    """A layer's archive, `size` bytes at `offset` of `fd` (-1: a pipe, to its end), and its empty folder."""
+    """A layer's archive, `size` bytes at `offset` of `fd` (-1: all of it), and its empty folder.
+
+    `name` begins an error about it.
+    """
 
     fd: int
     offset: int
     size: int
     folder: Path
+    name: str
 
 
 class Unpacked(NamedTuple):
@@ -108,7 +112,8 @@ async def extract_layers(jobs: Sequence[LayerJob], on_read: Callable[[int], None
             read[job] = max(jobs[job].size, read[job])
             on_read(sum(read))
         elif isinstance(record, Failed):
-            raise error_of(record, _room(jobs[job].folder))
+            failed = record._replace(message=f"{jobs[job].name}: {record.message}")
+            raise error_of(failed, _room(jobs[job].folder))
 
     task = [(job.fd, job.offset, job.size, str(job.folder)) for job in jobs]
     fds = tuple({job.fd for job in jobs})

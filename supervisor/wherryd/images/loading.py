@@ -82,7 +82,7 @@ class Loader:
             for _ in blobs:
                 folders.append(self._shelf.begin())  # noqa: PERF401 - those that were made count if one fails
             jobs = [
-                LayerJob(fd, blob.place.offset, blob.place.size, folder)
+                LayerJob(fd, blob.place.offset, blob.place.size, folder, f"layer {blob.diff_id[:12]}")
                 for fd, blob, folder in zip(fds, blobs, folders, strict=True)
             ]
             layers = await extract_layers(jobs, progress.within)

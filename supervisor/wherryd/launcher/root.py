@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wherryd.launcher.kit import Kit
     from wherryd.launcher.plan import Mount, Plan
 
+_FEW = 64
+"""Layers whose paths are sure to fit into mount(2)'s page."""
+
 _KERNEL_TREES = ("/proc/", "/sys/")
 _SANDBOX = (*_KERNEL_TREES, "/dev/")
 
@@ -29,13 +32,21 @@ def make_root(plan: Plan) -> int:
     """Mount the root where nobody else sees it; return a descriptor of it."""
     make_private("/")
     root = plan.root
-    data = f"lowerdir={':'.join(map(_by_descriptor, root.layers))}"
+    data = f"lowerdir={':'.join(_lower(root.layers))}"
     data += f",upperdir={_by_descriptor(root.upper)},workdir={_by_descriptor(root.work)}"
     target = _open(root.mountpoint)
     # nodev: a directory image may hold anybody's device nodes; the container's own are on its /dev.
     options = ("nodev", data, "volatile") if root.volatile else ("nodev", data)
     mount_on(target, "overlay", "overlay", options)
     return _open(root.mountpoint)
+
+
+def _lower(layers: tuple[str, ...]) -> list[str]:
+    if len(layers) <= _FEW:
+        return [_by_descriptor(layer) for layer in layers]
+    # mount(2) takes a page of options: seen from there the numbers alone are paths
+    os.chdir("/proc/self/fd")
+    return [str(_open(layer)) for layer in layers]
 
 
 def _by_descriptor(path: str) -> str:
