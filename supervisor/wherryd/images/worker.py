@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wherryd.images import decompress
 from wherryd.images.blobs import FolderBlobs, TarBlobs
 from wherryd.images.broken import BrokenArchive, shown
-from wherryd.images.confine import confine
+from wherryd.images.confine import confine, confine_below, enter
 from wherryd.images.extract import Extractor
 from wherryd.images.feed import Feed
 from wherryd.images.manifests import images_of
@@ -36,6 +36,7 @@ from wherryd.images.records import Contents, Done, Failed, Opaque, Read, Record,
 from wherryd.images.split import Splitter
 from wherryd.images.tar import TarReader
 from wherryd.images.whiteouts import LayerExtractor
+from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.process import set_title
 
@@ -192,14 +193,24 @@ def _holds_image(names: list[str]) -> bool:
 
 def _layers(jobs: list[Job]) -> None:
     """Have each layer unpacked in a child; a child that ends without a word is spoken for."""
-    waiting = [*enumerate(jobs)]
+    decompress.prepare("zstd")
+    highest = last_cap()
+    room = os.path.dirname(os.path.dirname(jobs[0].folder))
+    try:
+        enter(room)
+    except OSError as error:
+        Reporter(RECORDS).send(failure(error))
+        return
+    waiting = [
+        (index, job._replace(folder=os.path.relpath(job.folder, room))) for index, job in enumerate(jobs)
+    ]
     running: dict[int, int] = {}
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             index, job = waiting.pop(0)
             pid = os.fork()
             if not pid:
-                Reporter(RECORDS, index).guard(partial(_layer, job))
+                Reporter(RECORDS, index).guard(partial(_layer, job, highest))
                 os._exit(0)
             running[pid] = index
         pid, status = os.waitpid(-1, 0)
@@ -209,18 +220,23 @@ def _layers(jobs: list[Job]) -> None:
             Reporter(RECORDS, index).send(Failed("internal", word))
 
 
-def _layer(job: Job, reporter: Reporter) -> Done:
-    # the other jobs' archives are none of this one's business, and confine() leaves little room
+def _layer(job: Job, highest: int, reporter: Reporter) -> Done:
+    # the other jobs' archives are none of this one's business, and confine_below() leaves little room
     os.closerange(RECORDS + 2, job.fd)
     os.closerange(job.fd + 1, _MAX_FD)
+    splitter = _splitter(job.folder)
+    confine_below(job.folder, highest)
+    Thread(target=end_with_parent, daemon=True).start()
     place = None if job.size < 0 else (job.offset, job.size)
     head = os.pread(job.fd, min(_HEAD, job.size), job.offset) if place else _first_of_pipe(job.fd)
-    compression = decompress.detect(head)
-    decompress.prepare(compression)
-    splitter = _splitter(job.folder)
-    _shut_in(job.folder)
-    read = b"" if place else head
-    feed = Feed(job.fd, compression, reporter.read, place=place, head=read, keep=splitter.raw)
+    feed = Feed(
+        job.fd,
+        decompress.detect(head),
+        reporter.read,
+        place=place,
+        head=b"" if place else head,
+        keep=splitter.raw,
+    )
     extractor = LayerExtractor(feed, splitter)
     done = _unpack(feed, extractor, splitter, layer=True)
     for path in extractor.opaque:
