@@ -70,7 +70,7 @@ async def test_log_files_are_private(bench: Bench) -> None:
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
 async def test_something_else_than_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     """A link or a fifo at the log's path neither redirects the log nor hangs the supervisor."""
-    path = data_path(tmp_path)
+    path = Path(data_path(tmp_path))
     if kind == "symlink":
         path.symlink_to("/dev/null")
     elif kind == "fifo":
@@ -100,7 +100,7 @@ async def test_a_flood_does_not_starve_a_neighbour(bench: Bench, tmp_path: Path)
     finally:
         process.kill()
         await process.wait()
-        os.truncate(data_path(tmp_path), 0)
+        os.truncate(Path(data_path(tmp_path)), 0)
 
 
 async def test_memory_stays_flat_under_a_flood(bench: Bench) -> None:
@@ -178,7 +178,7 @@ async def test_close_leaves_unread_bytes_to_a_successor(tmp_path: Path) -> None:
     os.close(writing)
     await log.wait_drained()
     pump.close()
-    assert data_path(tmp_path).read_bytes() == b"one two "
+    assert Path(data_path(tmp_path)).read_bytes() == b"one two "
 
 
 async def test_closing_a_log_closes_its_descriptors(bench: Bench) -> None:

@@ -7,7 +7,8 @@ import os
 import time
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,9 +19,6 @@ from wherryd.logs.index import Record
 from wherryd.logs.log import Log
 from wherryd.logs.reader import Chunk, read
 from wherryd.logs.segment import data_path, index_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES = 100_000
 FOLLOWERS = 10
@@ -34,8 +32,8 @@ def written(directory: Path, *parts: tuple[int, int, bytes], steps: tuple[int, .
         index += Record(offset=offset, stream=stream, time=when, steps=step).pack()
         data += part
         offset += len(part)
-    data_path(directory).write_bytes(data)
-    index_path(directory).write_bytes(index)
+    Path(data_path(directory)).write_bytes(data)
+    Path(index_path(directory)).write_bytes(index)
     return Log.open(directory)
 
 
@@ -151,7 +149,7 @@ async def test_tail_and_follow_go_on_from_there(bench: Bench) -> None:
 
 async def test_tail_of_a_gigabyte_takes_milliseconds(tmp_path: Path) -> None:
     log = written(tmp_path, (1, 1, b"first\n"))
-    with data_path(tmp_path).open("r+b") as file:
+    with Path(data_path(tmp_path)).open("r+b") as file:
         file.seek(1 << 30)
         file.write(b"\nlast but one\nlast\n")
     started = time.perf_counter()
@@ -233,18 +231,18 @@ async def test_from_offset_reads_one_run_only(bench: Bench) -> None:
 async def test_records_that_cannot_be_true_are_dropped(tmp_path: Path) -> None:
     """After a power failure: zeros at the index's end, and records beyond the log's."""
     written(tmp_path, (1, 1, b"whole\n"), (2, 2, b"lost"), (1, 3, b"lost too"))
-    os.truncate(data_path(tmp_path), 6)
-    with index_path(tmp_path).open("ab") as index:
+    os.truncate(Path(data_path(tmp_path)), 6)
+    with Path(index_path(tmp_path)).open("ab") as index:
         index.write(bytes(40))
     log = Log.open(tmp_path)
-    assert index_path(tmp_path).stat().st_size == 32  # the second covers nothing: its place is reused
+    assert Path(index_path(tmp_path)).stat().st_size == 32  # the second covers nothing: its place is reused
     async with aclosing(read(log)) as chunks:
         assert [chunk async for chunk in chunks] == [Chunk(1, 1, b"whole\n")]
 
 
 async def test_a_log_that_lost_its_index_is_still_read(tmp_path: Path) -> None:
     log = written(tmp_path, (1, 1, b"text\n"))
-    index_path(tmp_path).write_bytes(b"")
+    Path(index_path(tmp_path)).write_bytes(b"")
     assert await got(log) == b"text\n"
     assert await got(Log.open(tmp_path), tail=1, streams=(1,)) == b"text\n"
 

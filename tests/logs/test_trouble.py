@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from wherryd.logs.segment import data_path, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from wherryd.logs.pump import LogPump
 
@@ -76,7 +76,7 @@ async def test_a_full_disk_makes_the_container_wait_and_loses_nothing(bench: Ben
         with trio.fail_after(1):
             assert await troubles.next() is None
         await log.wait_drained()
-    assert data_path(small_disk).read_bytes() == expected
+    assert Path(data_path(small_disk)).read_bytes() == expected
     assert log.trouble is None
     assert troubles.seen == [trouble, None]
 
@@ -94,9 +94,9 @@ async def test_a_neighbour_goes_on_while_one_disk_is_full(bench: Bench, small_di
 async def test_a_full_disk_does_not_grow_the_index(bench: Bench, small_disk: Path) -> None:
     """Retries write over the record that covers nothing."""
     stuck, _ = await _stuck(bench.pump, small_disk)
-    before = index_path(small_disk).stat().st_size
+    before = Path(index_path(small_disk)).stat().st_size
     await trio.sleep(1)  # four retries
-    assert index_path(small_disk).stat().st_size <= before + RECORD_SIZE
+    assert Path(index_path(small_disk)).stat().st_size <= before + RECORD_SIZE
     stuck.close()
 
 
@@ -112,7 +112,7 @@ async def test_giving_up_on_a_full_disk_still_keeps_what_the_pipe_holds(
     (small_disk / "filler").unlink()
     with trio.fail_after(1):
         await stuck.wait_drained()
-    assert data_path(small_disk).read_bytes() == bytes(65536)
+    assert Path(data_path(small_disk)).read_bytes() == bytes(65536)
     os.close(writing)
 
 

@@ -33,15 +33,18 @@ def make(base: str) -> None:
         _write(f"{base}/{name}", b"")
 
 
-def prepare(directory: Path, config: Config, spares: Spares) -> None:
-    """Make (or make again) everything a start needs. Raises NoSpace, ImageError, KernelFailure."""
+def prepare(directory: Path, config: Config, spares: Spares) -> bool:
+    """Make (or make again) everything a start needs; say whether the log is ready and empty, too.
+
+    Raises NoSpace, ImageError, KernelFailure.
+    """
     layer = config.image.layers[0]
     try:
         root = os.stat(layer)
     except OSError as error:
         raise ImageError(f"image directory {layer}: {error.strerror}", path=layer) from error
     try:
-        _prepare(str(directory), config, root, spares)
+        return _prepare(str(directory), config, root, spares)
     except OSError as error:
         kind = NoSpace if error.errno in _NO_SPACE else KernelFailure
         raise kind(
@@ -51,18 +54,21 @@ def prepare(directory: Path, config: Config, spares: Spares) -> None:
         ) from error
 
 
-def _prepare(base: str, config: Config, root: os.stat_result, spares: Spares) -> None:
+def _prepare(base: str, config: Config, root: os.stat_result, spares: Spares) -> bool:
+    spare = False
     if os.path.isdir(base):
         # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
         # mount"), and nothing in it is of use.
         shutil.rmtree(base + "/work", ignore_errors=True)
         os.mkdir(base + "/work", 0o700)
     else:
-        if not spares.take(base):
+        spare = spares.take(base)
+        if not spare:
             make(base)
         _own_root(base + "/upper", root)
     for name, text in _etc_files(config):
         _write(f"{base}/{name}", text)
+    return spare
 
 
 def _own_root(upper: str, root: os.stat_result) -> None:

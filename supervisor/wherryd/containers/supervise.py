@@ -162,16 +162,17 @@ async def _launch(container: Container, services: Services) -> Run:
         container.unread = trio.Event()
         await container.unread.wait()
     with ExitStack() as undo:
-        files.prepare(container.directory, container.config, services.spares)
+        log_ready = files.prepare(container.directory, container.config, services.spares)
         cgroup = services.cgroup_of(container.id)
         _make_cgroup(cgroup)
         undo.callback(_discard_cgroup, cgroup)
         plan = services.plan_of(container.id, container.config)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())
-        _open_log(container)
+        if not log_ready:
+            _open_log(container)
         undo.callback(container.log.close)
-        offset = container.log.size()
+        offset = 0 if log_ready else container.log.size()
         spawned = await _spawn(container, services, plan)
         undo.pop_all()
     return _attach(container, services, spawned, offset)

@@ -58,11 +58,10 @@ def bind(path: Path) -> socket.socket:
 
 async def serve(listening: socket.socket, verbs: Verbs, nursery: trio.Nursery) -> None:
     """Accept clients until cancelled; their sessions run in `nursery`."""
-    listener = trio.socket.from_stdlib_socket(listening)
     room = trio.Semaphore(MAX_CLIENTS)
     while True:
         await room.acquire()
-        client = await _accept(listener)
+        client = await _accept(listening)
         if not _allowed(client):
             client.close()
             room.release()
@@ -70,10 +69,12 @@ async def serve(listening: socket.socket, verbs: Verbs, nursery: trio.Nursery) -
         nursery.start_soon(_session, client, verbs, room)
 
 
-async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
+async def _accept(listening: socket.socket) -> socket.socket:
     while True:
         try:
-            client, _ = await listener.accept()
+            client, _ = listening.accept()
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(listening)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 if error.errno != errno.ECONNABORTED:
@@ -82,10 +83,11 @@ async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
             journal.warning("no client accepted", error=error)
             await trio.sleep(EMFILE_PAUSE)
         else:
+            client.setblocking(False)
             return client
 
 
-def _allowed(client: trio.socket.SocketType) -> bool:
+def _allowed(client: socket.socket) -> bool:
     pid, uid, _gid = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     if uid in (0, os.geteuid()):
         return True
@@ -93,7 +95,7 @@ def _allowed(client: trio.socket.SocketType) -> bool:
     return False
 
 
-async def _session(client: trio.socket.SocketType, verbs: Verbs, room: trio.Semaphore) -> None:
+async def _session(client: socket.socket, verbs: Verbs, room: trio.Semaphore) -> None:
     try:
         await Session(client, verbs).run()
     except Exception as error:  # noqa: BLE001 - one session's defect must not end the others

@@ -52,7 +52,7 @@ _ANCILLARY = socket.CMSG_SPACE(16 * 4)
 class Session:
     """A connection being served. `run` is its task and closes it."""
 
-    def __init__(self, sock: trio.socket.SocketType, verbs: Verbs) -> None:
+    def __init__(self, sock: socket.socket, verbs: Verbs) -> None:
         self._sock = sock
         self._verbs = verbs
         self._connection = Connection(Role.SERVER)
@@ -91,10 +91,25 @@ class Session:
             raise failure
 
     async def _receive(self) -> None:
-        data, ancillary, flags, _ = await self._sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = await self._recvmsg()
         self._connection.receive_data(data, _descriptors(ancillary))
         if flags & socket.MSG_CTRUNC:
             raise RemoteProtocolError("more descriptors came along than are allowed")
+
+    async def _recvmsg(self) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        """Read what there is. Not through trio.socket: that ends each call with a turn of the event loop."""
+        waited = False
+        while True:
+            try:
+                received = self._sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+                waited = True
+                continue
+            if not waited:
+                # Who never stops sending is not the only one here.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return received
 
     async def _events(self, nursery: trio.Nursery) -> bool:
         while (event := self._connection.next_event()) is not NEED_DATA:
@@ -110,7 +125,7 @@ class Session:
         elif isinstance(event, RequestReceived):
             fds = list(event.fds)
             try:
-                await self._room.acquire()
+                await _acquire(self._room)
             except BaseException:
                 _close(fds)
                 raise
@@ -174,17 +189,19 @@ class Session:
                 journal.debug("a client hung up", error=error)
 
     async def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        async with self._sending:
+        await _acquire(self._sending)
+        try:
             data, self._held = self._held + data, b""
-            if fds:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-                sent = await self._sock.sendmsg([data], rights)
-            else:
-                sent = await self._sock.send(data)
-            if sent < len(data):
-                rest = memoryview(data)[sent:]
-                while rest:
-                    rest = rest[await self._sock.send(rest) :]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            rest = memoryview(data)
+            while rest:
+                try:
+                    rest = rest[self._sock.sendmsg([rest], rights) :]
+                    rights = []
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._sock)
+        finally:
+            self._sending.release()
 
     async def _hang_up(self, error: ProtocolError) -> None:
         journal.warning("a client broke the protocol", error=error)
@@ -230,6 +247,14 @@ class Emitter:
             journal.debug("a client hung up", error=error)
         finally:
             self._pending = False
+
+
+async def _acquire(lock: trio.Semaphore | trio.StrictFIFOLock) -> None:
+    """Acquire it; without a turn of the event loop when it is free."""
+    try:
+        lock.acquire_nowait()
+    except trio.WouldBlock:
+        await lock.acquire()
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

@@ -22,7 +22,7 @@ def is_layout(path: str) -> bool:
 
 def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:
     """Return the image of an existing directory. Raises ImageError if it cannot serve as a root."""
-    real = os.path.realpath(path)
+    real = _real_path(path)
     state = os.path.realpath(state_dir)
     if real == "/":
         raise ImageError(
@@ -32,10 +32,18 @@ def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:
         raise ImageError(
             f"image {path}: it contains, or lies in, wherry's own state directory {state}", path=path
         )
+    return RootImage(reference=reference, digest=None, layers=(real,))
+
+
+def _real_path(path: str) -> str:
+    """Return the path without links of a directory that can be read."""
     try:
-        os.close(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ImageError(
             f"image {path}: the directory cannot be read: {error.strerror}", errno=error.errno, path=path
         ) from error
-    return RootImage(reference=reference, digest=None, layers=(real,))
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

@@ -66,6 +66,9 @@ _NUMBER: dict[str, int] = dict(
 
 _start = machine.load()
 
+_drops: dict[tuple[tuple[str, ...], int], list[int]] = {}
+"""The calls that limit the bounding set: the same some thirty for every container."""
+
 
 class Program:
     """Calls in order. `step` names what the calls that are added next belong to.
@@ -262,10 +265,17 @@ class Program:
 
     def limit_bounding(self, keep: tuple[str, ...], last: int) -> None:
         """Drop all capabilities but `keep` from the bounding set; `last` is the highest. prctl(2)."""
-        kept = {NUMBERS[name] for name in keep}
-        for number in range(last + 1):
-            if number not in kept:
-                self._add("prctl", _PR_CAPBSET_DROP, number, op="prctl PR_CAPBSET_DROP")
+        drops = _drops.get((keep, last))
+        if drops is None:
+            kept = {NUMBERS[name] for name in keep}
+            rest = (number for number in range(last + 1) if number not in kept)
+            drops = _drops[keep, last] = [
+                word
+                for number in rest
+                for word in (_NUMBER["prctl"], _PR_CAPBSET_DROP, number, *(0,) * (_WORDS - 4), _NEVER)
+            ]
+        self._words += drops
+        self._names += [(self.step, "prctl PR_CAPBSET_DROP", None)] * (len(drops) // _WORDS)
 
     def set_ids(self, uid: int, gid: int, groups: list[int]) -> None:
         """Become the user; leaving 0 clears permitted and effective capabilities. credentials(7)."""

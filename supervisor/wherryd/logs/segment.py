@@ -28,7 +28,7 @@ SLICE = 32768
 """Bytes moved by one splice, which holds the pipe's lock: less is more calls, more stops the writer."""
 
 
-def open_regular(path: Path, flags: int) -> int:
+def open_regular(path: str, flags: int) -> int:
     """Open a regular file that is not a symbolic link, without ever waiting for it.
 
     Raises OSError, with EINVAL when it is something else than a file, ELOOP when it is a link.
@@ -36,28 +36,27 @@ def open_regular(path: Path, flags: int) -> int:
     fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(EINVAL, "not a regular file", str(path))
+        raise OSError(EINVAL, "not a regular file", path)
     return fd
 
 
-def data_path(directory: Path) -> Path:
+def data_path(directory: Path) -> str:
     """Return where a container's bytes are."""
-    return directory / "log"
+    return f"{directory}/log"
 
 
-def index_path(directory: Path) -> Path:
+def index_path(directory: Path) -> str:
     """Return where the index of a container's bytes is."""
-    return directory / "log.index"
+    return f"{directory}/log.index"
 
 
 class _File:
     """A file that ought to stay at its path. `identity` is that of the one opened last."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.fd = -1
         self.identity: tuple[int, int] | None = None
-        self._text = str(path)
 
     def open(self) -> int:
         """Open or create it (mode 0600); return its size."""
@@ -72,7 +71,7 @@ class _File:
         if self.fd < 0:
             return None
         try:
-            found = os.lstat(self._text)
+            found = os.lstat(self.path)
         except FileNotFoundError:
             return None
         return found.st_size if (found.st_dev, found.st_ino) == self.identity else None
@@ -101,7 +100,7 @@ class Segment:
         self._last: Record | None = None
 
     @property
-    def path(self) -> Path:
+    def path(self) -> str:
         """Return the data file's path."""
         return self._data.path
 
@@ -193,7 +192,7 @@ class Segment:
 
     def _put(self, number: int, record: Record) -> None:
         if os.pwrite(self._index.fd, record.pack(), number * RECORD_SIZE) != RECORD_SIZE:
-            raise OSError(ENOSPC, os.strerror(ENOSPC), str(self._index.path))
+            raise OSError(ENOSPC, os.strerror(ENOSPC), self._index.path)
 
 
 def _successor(last: Record | None, offset: int, stream: int, now: int) -> Record:
