@@ -59,11 +59,11 @@ async def test_the_file_holds_exactly_the_containers_bytes(bench: Bench) -> None
     os.write(writing, b"\0binary\xff\n\n")
     os.close(writing)
     await bench.log.wait_drained()
-    assert data_path(bench.log.directory).read_bytes() == b"\0binary\xff\n\n"
+    assert Path(data_path(bench.log.directory)).read_bytes() == b"\0binary\xff\n\n"
 
 
 async def test_log_files_are_private(bench: Bench) -> None:
-    for path in (data_path(bench.log.directory), index_path(bench.log.directory)):
+    for path in (Path(data_path(bench.log.directory)), Path(index_path(bench.log.directory))):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -100,7 +100,7 @@ async def test_a_flood_does_not_starve_a_neighbour(bench: Bench, tmp_path: Path)
     finally:
         process.kill()
         await process.wait()
-        os.truncate(Path(data_path(tmp_path)), 0)
+        os.truncate(data_path(tmp_path), 0)
 
 
 async def test_memory_stays_flat_under_a_flood(bench: Bench) -> None:
@@ -223,7 +223,7 @@ async def test_a_terminal_is_read_to_its_end(bench: Bench) -> None:
     await trio.to_thread.run_sync(write_all_and_close, slave, data)
     with trio.fail_after(5):
         await bench.log.wait_drained()
-    assert data_path(bench.log.directory).read_bytes() == data
+    assert Path(data_path(bench.log.directory)).read_bytes() == data
 
 
 async def test_a_terminals_last_words_survive_giving_up(bench: Bench) -> None:

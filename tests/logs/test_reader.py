@@ -231,7 +231,7 @@ async def test_from_offset_reads_one_run_only(bench: Bench) -> None:
 async def test_records_that_cannot_be_true_are_dropped(tmp_path: Path) -> None:
     """After a power failure: zeros at the index's end, and records beyond the log's."""
     written(tmp_path, (1, 1, b"whole\n"), (2, 2, b"lost"), (1, 3, b"lost too"))
-    os.truncate(Path(data_path(tmp_path)), 6)
+    os.truncate(data_path(tmp_path), 6)
     with Path(index_path(tmp_path)).open("ab") as index:
         index.write(bytes(40))
     log = Log.open(tmp_path)

@@ -144,7 +144,7 @@ async def test_logging_goes_on_after_somebody_meddled_with_the_files(bench: Benc
     """New bytes are in the file of the right name at once, a follower sees them once, and it is told."""
     notices: list[str] = []
     bench.log.on_notice = notices.append
-    path, index = data_path(bench.log.directory), index_path(bench.log.directory)
+    path, index = Path(data_path(bench.log.directory)), Path(index_path(bench.log.directory))
     writing = bench.pipe()
     os.write(writing, b"old line\n")
     await bench.grown(9)
@@ -188,7 +188,7 @@ async def _until(true: Callable[[], bool]) -> None:
 async def test_a_link_put_in_the_logs_place_is_not_followed(bench: Bench, tmp_path: Path) -> None:
     """It is trouble until it is gone; the bytes wait in the pipe."""
     troubles = Troubles(bench.log)
-    path = data_path(bench.log.directory)
+    path = Path(data_path(bench.log.directory))
     writing = bench.pipe()
     os.write(writing, b"one\n")
     await bench.grown(4)
