@@ -66,9 +66,6 @@ _NUMBER: dict[str, int] = dict(
 
 _start = machine.load()
 
-_drops: dict[tuple[tuple[str, ...], int], list[int]] = {}
-"""The calls that limit the bounding set: the same some thirty for every container."""
-
 
 class Program:
     """Calls in order. `step` names what the calls that are added next belong to.
@@ -181,6 +178,20 @@ class Program:
             if result < 0 and result not in call[1 + _ARGUMENTS : _RESULT]:
                 return
 
+    def extend(self, other: Program) -> None:
+        """Add the calls of another program; that one stays as it is."""
+        first, shift = len(self._words), len(self._data)
+        self._words += other._words
+        self._pointers += [first + index for index in other._pointers]
+        for index in other._pointers:
+            self._words[first + index] += shift
+        self._names += other._names
+        self._data += other._data
+        for place in other._links:
+            (offset,) = struct.unpack_from("=q", other._data, place)
+            struct.pack_into("=q", self._data, shift + place, shift + offset)
+            self._links.append(shift + place)
+
     # -- making ---------------------------------------------------------------------------------------------
 
     def _add(
@@ -265,17 +276,10 @@ class Program:
 
     def limit_bounding(self, keep: tuple[str, ...], last: int) -> None:
         """Drop all capabilities but `keep` from the bounding set; `last` is the highest. prctl(2)."""
-        drops = _drops.get((keep, last))
-        if drops is None:
-            kept = {NUMBERS[name] for name in keep}
-            rest = (number for number in range(last + 1) if number not in kept)
-            drops = _drops[keep, last] = [
-                word
-                for number in rest
-                for word in (_NUMBER["prctl"], _PR_CAPBSET_DROP, number, *(0,) * (_WORDS - 4), _NEVER)
-            ]
-        self._words += drops
-        self._names += [(self.step, "prctl PR_CAPBSET_DROP", None)] * (len(drops) // _WORDS)
+        kept = {NUMBERS[name] for name in keep}
+        for number in range(last + 1):
+            if number not in kept:
+                self._add("prctl", _PR_CAPBSET_DROP, number, op="prctl PR_CAPBSET_DROP")
 
     def set_ids(self, uid: int, gid: int, groups: list[int]) -> None:
         """Become the user; leaving 0 clears permitted and effective capabilities. credentials(7)."""

@@ -25,8 +25,11 @@ from wherryd.launcher import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from wherryd.launcher.exec_plan import ExecPlan
-    from wherryd.launcher.plan import Plan
+    from wherryd.launcher.plan import Mount, Plan
     from wherryd.launcher.user import User
 
 DEFERRED = ("proc", "cgroup2")
@@ -55,6 +58,11 @@ class Masked:
         self.directories = [path for path in there if os.path.isdir(path)]
         self.files = [path for path in there if path not in self.directories]
         self.empty: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Masked) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # compared only
 
 
 def prepare(plan: Plan, who: User, stdio: tuple[int, int, int], highest_cap: int, masked: Masked) -> Program:
@@ -101,13 +109,23 @@ def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int
 
 
 def _mounts(program: Program, plan: Plan, masked: Masked) -> None:
+    deferred_mounts = tuple(mount for mount in plan.mounts if mount.type in DEFERRED)
+    read_only = tuple(filter(deferred, plan.readonly_paths))
+    key = ("cgroup" in plan.namespaces, deferred_mounts, masked, read_only)
+    program.extend(_known("mounts", key, _mount_calls))
+    program.step = "cwd"
+    program.chdir(plan.cwd)
+
+
+def _mount_calls(
+    program: Program, own_cgroups: bool, mounts: tuple[Mount, ...], masked: Masked, read_only: tuple[str, ...]
+) -> None:
     program.step = "mounts"
-    if "cgroup" in plan.namespaces:
+    if own_cgroups:
         program.unshare(CLONE_NEWCGROUP)
-    for mount in plan.mounts:
-        if mount.type in DEFERRED:
-            flags = sum(_FLAGS[option] for option in mount.options)
-            program.mount(mount.source, mount.destination, mount.type, flags)
+    for mount in mounts:
+        flags = sum(_FLAGS[option] for option in mount.options)
+        program.mount(mount.source, mount.destination, mount.type, flags)
     for path in masked.files:
         program.mount("/dev/null", path, "", MS_BIND, if_there=True)
     for path in masked.directories:
@@ -115,11 +133,9 @@ def _mounts(program: Program, plan: Plan, masked: Masked) -> None:
             program.mount("tmpfs", path, "tmpfs", MS_RDONLY | _SAFE, if_there=True)
         else:
             program.mount(masked.empty, path, "", MS_BIND, if_there=True)
-    for path in filter(deferred, plan.readonly_paths):
+    for path in read_only:
         program.mount(path, path, "", MS_BIND | MS_REC, if_there=True)
         program.mount("", path, "", MS_REMOUNT | MS_BIND | MS_RDONLY | _SAFE, if_there=True)
-    program.step = "cwd"
-    program.chdir(plan.cwd)
 
 
 def _limits(program: Program, plan: Plan | ExecPlan) -> None:
@@ -129,12 +145,38 @@ def _limits(program: Program, plan: Plan | ExecPlan) -> None:
 
 
 def _identity(program: Program, plan: Plan | ExecPlan, who: User, highest_cap: int) -> None:
+    key = (plan.capabilities, highest_cap, who.uid, who.gid, who.groups, plan.no_new_privileges)
+    program.extend(_known("identity", key, _identity_calls))
+
+
+def _identity_calls(
+    program: Program,
+    capabilities: tuple[str, ...],
+    highest_cap: int,
+    uid: int,
+    gid: int,
+    groups: list[int],
+    no_new_privileges: bool,
+) -> None:
     program.step = "user"
-    program.limit_bounding(plan.capabilities, highest_cap)
-    program.set_ids(who.uid, who.gid, who.groups)
-    program.set_capabilities(() if who.uid else plan.capabilities)
-    if plan.no_new_privileges:
+    program.limit_bounding(capabilities, highest_cap)
+    program.set_ids(uid, gid, groups)
+    program.set_capabilities(() if uid else capabilities)
+    if no_new_privileges:
         program.set_no_new_privs()
+
+
+_last: dict[str, tuple[tuple[Any, ...], Program]] = {}
+
+
+def _known(part: str, key: tuple[Any, ...], build: Callable[..., None]) -> Program:
+    """Return the calls of a part of the program, those of the last time if they are for the same."""
+    last = _last.get(part)
+    if last is None or last[0] != key:
+        program = Program()
+        build(program, *key)
+        last = _last[part] = (key, program)
+    return last[1]
 
 
 def _command(program: Program, plan: Plan | ExecPlan, who: User) -> None:
