@@ -151,7 +151,7 @@ def test_a_detached_end_is_seen_without_anyone_asking(wherryd: Daemon, busybox: 
     late: list[float] = []
     for number in range(5):
         mark = tmp_path / f"mark{number}"
-        script = f"sleep 0.2; : > /marks/{mark.name}"
+        script = f"sleep 0.7; : > /marks/{mark.name}"
         container = detached(wherryd, "-v", f"{tmp_path}:/marks", busybox, "sh", "-c", script)
         pidfd = os.pidfd_open(int(field(wherryd, container, "State.Pid")))
         ready, _, _ = select.select([pidfd], [], [], PATIENCE)
