@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wherry.result import ExecResult
     from wherry.streams import Target
     from wherry_protocol import processes
-    from wherry_protocol.processes import ExecStarted, ExecSummary
+    from wherry_protocol.processes import ExecStarted, ExecSummary, Process
 else:
     async_process = Lazy("wherry.async_process")
     processes = Lazy("wherry_protocol.processes")
@@ -108,3 +108,10 @@ class AsyncProcessVerbs(AsyncVerbsBase):
     async def execs(self, ref: str | None = None) -> tuple[ExecSummary, ...]:
         """Return the commands that exec started in a container (None: in any) and that run still."""
         return await self.call(processes.ExecList(ref=ref))
+
+    async def top(self, ref: str) -> tuple[Process, ...]:
+        """Return every process of a running container, in the order of their start.
+
+        Executes nothing in the container: it is what the host's kernel says.
+        """
+        return await self.call(processes.Top(ref=ref))

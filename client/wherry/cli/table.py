@@ -38,12 +38,17 @@ def show_json_lines(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
-    """Print lines with their columns lined up; what a terminal might obey is shown, not sent."""
+    """Print lines with their columns lined up."""
+    for line in table_lines(lines):
+        sys.stdout.write(line + "\n")
+
+
+def table_lines(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines with their columns lined up; what a terminal might obey is shown, not sent."""
     lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell.ljust(width + _GAP) for cell, width in zip(line, widths, strict=True)]
-        sys.stdout.write("".join(cells).rstrip() + "\n")
+    widths = [max(map(len, column)) + _GAP for column in zip(*lines, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return ["".join(line).rstrip() for line in padded]
 
 
 def _show_template(rows: Sequence[dict[str, Any]], format_: str) -> None:

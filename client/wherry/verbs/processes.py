@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wherry.result import ExecResult
     from wherry.streams import Target
     from wherry_protocol import processes
-    from wherry_protocol.processes import ExecStarted, ExecSummary
+    from wherry_protocol.processes import ExecStarted, ExecSummary, Process
 else:
     process = Lazy("wherry.process")
     processes = Lazy("wherry_protocol.processes")
@@ -109,3 +109,10 @@ class ProcessVerbs(VerbsBase):
     def execs(self, ref: str | None = None) -> tuple[ExecSummary, ...]:
         """Return the commands that exec started in a container (None: in any) and that run still."""
         return self.call(processes.ExecList(ref=ref))
+
+    def top(self, ref: str) -> tuple[Process, ...]:
+        """Return every process of a running container, in the order of their start.
+
+        Executes nothing in the container: it is what the host's kernel says.
+        """
+        return self.call(processes.Top(ref=ref))

@@ -66,12 +66,6 @@ def cgroup_pids(path: str) -> list[int]:
     return pids
 
 
-def boot_time() -> float:
-    """Return when the machine started, in seconds since the epoch."""
-    with open("/proc/stat", encoding="ascii") as file:
-        return next(float(line.split()[1]) for line in file if line.startswith("btime "))
-
-
 def _read(path: str) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.processes import Exec, ExecDetach, ExecDetached, ExecKill, ExecList, ExecWait
+from wherry_protocol.processes import Exec, ExecDetach, ExecDetached, ExecKill, ExecList, ExecWait, Top
 from wherryd.processes.session import Handover
+from wherryd.processes.top import top
 
 if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
-    from wherry_protocol.processes import ExecStarted, ExecSummary
+    from wherry_protocol.processes import ExecStarted, ExecSummary, Process
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
@@ -49,7 +50,13 @@ async def exec_detach(context: Context, call: ExecDetach) -> None:
     context.execs.leave(call.exec_id)
 
 
+async def show_top(context: Context, call: Top) -> tuple[Process, ...]:
+    manager = context.manager
+    return await top(manager.find(call.ref), manager.services)
+
+
 ANSWERS: Answers = {
+    Top: show_top,
     ExecDetached: exec_detached,
     ExecList: exec_list,
     ExecKill: exec_kill,
