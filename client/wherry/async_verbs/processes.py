@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wherry import async_process, streams
+    from wherry.async_event_stream import AsyncEventStream
     from wherry.result import ExecResult
     from wherry.streams import Target
     from wherry_protocol import processes
+    from wherry_protocol.containers import ExitStatus, Output, Started
     from wherry_protocol.processes import ExecStarted, ExecSummary, Process
 else:
     async_process = Lazy("wherry.async_process")
@@ -115,3 +117,13 @@ class AsyncProcessVerbs(AsyncVerbsBase):
         Executes nothing in the container: it is what the host's kernel says.
         """
         return await self.call(processes.Top(ref=ref))
+
+    def attach_stream(
+        self, ref: str, *, logs: bool = False
+    ) -> AsyncEventStream[Started | Output, ExitStatus]:
+        """Iterate over what a running container prints from now, with `logs` from its start.
+
+        `answer` is its exit.
+        With a terminal, or standard input kept open, a descriptor rides along with Started: see `take_fd`.
+        """
+        return self.stream(processes.Attach(ref=ref, logs=logs))

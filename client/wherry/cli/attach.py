@@ -1,6 +1,6 @@
 """A container in the foreground: its output on ours, our input and signals to it.
 
-Owns the poll loop of `run` and `start -a`. Leaving it, whatever the reason, leaves the container
+Owns the poll loop of `run`, `start -a` and `attach`. Leaving it, whatever the reason, leaves the container
 alone. Must never wait on anything but the poll (and on writing our own output).
 """
 
@@ -35,7 +35,11 @@ UNKNOWN_EXIT = 125
 
 
 class Attachment:
-    """One container in the foreground. `on_start` is told when its command is executing."""
+    """One container in the foreground. `on_start` is told when its command is executing.
+
+    `keys` leave it running. Who is `joining` one that runs has its terminal drawn anew, and does not end its
+    input with his own, as under docker. Without `sig_proxy` signals are ours, not the container's.
+    """
 
     def __init__(
         self,
@@ -46,12 +50,16 @@ class Attachment:
         tty: bool,
         on_start: Callable[[Started], None] | None = None,
         keys: bytes = DEFAULT_KEYS,
+        joining: bool = False,
+        sig_proxy: bool = True,
     ) -> None:
         self._client = client
         self._stream = stream
         self._interactive = interactive
         self._tty = tty
         self._keys = keys
+        self._joining = joining
+        self._sig_proxy = sig_proxy
         self._on_start = on_start
         self._started: Started | None = None
         self._input = Input()
@@ -106,6 +114,8 @@ class Attachment:
         fd = self._stream.take_fd()
         if fd is not None:
             self._input.open(fd, reading=self._interactive, keys=self._keys if self._tty else None)
+        if self._joining and self._tty:
+            self._resize(anew=True)
         if self._on_start is not None:
             self._on_start(started)
 
@@ -114,7 +124,7 @@ class Attachment:
             self._signalled_on_terminal(number)
         elif self._started is None:
             self._left = 128 + number
-        elif number == signal.SIGINT and self._impatience.grows():
+        elif not self._sig_proxy or (number == signal.SIGINT and self._impatience.grows()):
             self._leave(128 + number, "{} runs on")
         else:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
@@ -125,17 +135,22 @@ class Attachment:
             self._raw.apply()
         if number in {signal.SIGCONT, signal.SIGWINCH}:
             self._resize()
-        elif self._raw is not None or self._started is None:
+        elif self._raw is not None or self._started is None or self._joining:
             self._leave(128 + number, "{} runs on")
         else:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
                 self._client.kill(self._started.id, number)
 
-    def _resize(self) -> None:
-        from wherry.cli.terminal import set_size, terminal_size
+    def _resize(self, *, anew: bool = False) -> None:
+        from wherry.cli.terminal import STDIN, set_size, terminal_size
 
-        if self._input.fd is not None:
-            set_size(self._input.fd, terminal_size())
+        if self._input.fd is None or not os.isatty(STDIN):
+            return
+        rows, columns = terminal_size()
+        if anew:
+            # A size that was there already tells nobody: programs redraw when it changes.
+            set_size(self._input.fd, (rows, columns + 1))
+        set_size(self._input.fd, (rows, columns))
 
     def _leave(self, code: int, text: str) -> None:
         self._left = code
@@ -146,7 +161,7 @@ class Attachment:
 
     def _end_input(self) -> None:
         """Pass the end of our input on; with a terminal the user's ctrl-d does that."""
-        if self._started is not None and not self._tty:
+        if self._started is not None and not self._tty and not self._joining:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
                 self._client.close_stdin(self._started.id)
 

@@ -22,6 +22,7 @@ GROUPS = (
     ("Run", (
         ("run", "run", "Run a command in a new container"),
         ("exec", "exec", "Run a command in a running container"),
+        ("attach", "attach_verb", "Show a running container in the foreground"),
         ("create", "run", "Make a container without starting it"),
         ("start", "start", "Start containers that exist"),
         ("stop", "lifecycle", "Stop containers: a signal, then SIGKILL"),

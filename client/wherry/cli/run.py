@@ -52,6 +52,9 @@ class IdFile:
 def _configure_run(parser: Parser) -> None:
     parser.stop_at_operand("IMAGE [COMMAND [ARG…]]")
     parser.add_argument("-d", "--detach", action="store_true", help="in the background: print the id")
+    parser.add_argument(
+        "--detach-keys", metavar="KEYS", help="with -it, what leaves it running (ctrl-p,ctrl-q)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, do nothing")
     add_options(parser)
 
@@ -72,12 +75,14 @@ def _run(client: Client, args: Namespace) -> int:
             id_file.fill(created.id)
             print(created.id)
             return 0
-        return _foreground(client, spec, id_file)
+        return _foreground(client, spec, id_file, args.detach_keys)
 
 
-def _foreground(client: Client, spec: RunSpec, id_file: IdFile) -> int:
+def _foreground(client: Client, spec: RunSpec, id_file: IdFile, detach_keys: str | None) -> int:
     from wherry.cli.attach import Attachment
+    from wherry.cli.keys import parse_keys
 
+    keys = parse_keys(detach_keys)
     if spec.tty:
         from wherry.cli.terminal import terminal_size
 
@@ -89,6 +94,7 @@ def _foreground(client: Client, spec: RunSpec, id_file: IdFile) -> int:
         interactive=spec.stdin,
         tty=spec.tty,
         on_start=lambda started: id_file.fill(started.id),
+        keys=keys,
     ).run()
 
 

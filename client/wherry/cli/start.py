@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def _configure(parser: Parser) -> None:
     parser.add_argument("-a", "--attach", action="store_true", help="stay, and show its output")
     parser.add_argument("-i", "--interactive", action="store_true", help="stay, and pass standard input on")
+    parser.add_argument("--detach-keys", metavar="KEYS", help="what leaves a terminal (ctrl-p,ctrl-q)")
     parser.add_argument("refs", metavar="CONTAINER", nargs="+", help="a name, an id, or the start of an id")
 
 
@@ -27,7 +28,7 @@ def _start(client: Client, args: Namespace) -> int:
     if args.attach or args.interactive:
         if len(args.refs) > 1:
             raise BadRequest("start -a: only one container at a time can be in the foreground")
-        return _foreground(client, args.refs[0], interactive=args.interactive)
+        return _foreground(client, args.refs[0], args)
 
     def act(ref: str) -> str:
         client.start(ref)
@@ -36,16 +37,19 @@ def _start(client: Client, args: Namespace) -> int:
     return for_each(args.refs, act)
 
 
-def _foreground(client: Client, ref: str, *, interactive: bool) -> int:
+def _foreground(client: Client, ref: str, args: Namespace) -> int:
     from wherry.cli.attach import Attachment
+    from wherry.cli.keys import parse_keys
 
+    keys = parse_keys(args.detach_keys)
     spec = client.inspect(ref).spec
     if spec.tty:
         from wherry.cli.terminal import terminal_size
 
         terminal_size()
     stream = client.start_stream(ref)
-    return Attachment(client, stream, interactive=interactive and spec.stdin, tty=spec.tty).run()
+    interactive = args.interactive and spec.stdin
+    return Attachment(client, stream, interactive=interactive, tty=spec.tty, keys=keys).run()
 
 
 COMMANDS = {"start": Command(configure=_configure, execute=_start)}

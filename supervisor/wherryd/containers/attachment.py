@@ -1,7 +1,7 @@
-"""A client's hold on a run that is about to start: its output from the first byte, its input, its end.
+"""A client's hold on a run: its output from the first byte or from now, its input, its end.
 
-Opened by the run's own task in the moment before anything can end or be removed; closed by whoever made it,
-also when he gives up before the run starts.
+Of a run that is about to start it is opened by the run's own task, in the moment before anything can end or
+be removed; closed by whoever made it, also when he gives up before the run starts.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Attachment:
             self._files = None
         self.close_fds()
 
-    def open(self, container: Container, run: Run) -> None:
-        """Take hold; nothing happens when it was given up meanwhile."""
+    def open(self, container: Container, run: Run, *, from_now: bool = False) -> None:
+        """Take hold, of all of the run's output or of what comes; nothing happens when it was given up."""
         if self._closed:
             return
-        self._log, self._log_offset = container.log, run.log_offset
+        self._log, self._log_offset = container.log, container.log.size() if from_now else run.log_offset
         self._files = Files(container.directory)
         self._ended = container.ended
         source = run.stdin if run.tty is None else run.tty

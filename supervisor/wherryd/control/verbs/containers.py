@@ -105,18 +105,19 @@ async def close_stdin(context: Context, call: CloseStdin) -> None:
 async def run_attached(context: Context, call: RunAttached, emitter: Emitter) -> ExitStatus:
     with Attachment() as attachment:
         container = await context.manager.run(call.spec, emitter.soon, attachment)
-        return await _follow(context, container, attachment, emitter)
+        return await follow(context, container, attachment, emitter)
 
 
 async def start_attached(context: Context, call: StartAttached, emitter: Emitter) -> ExitStatus:
     with Attachment() as attachment:
         container = await context.manager.start(call.ref, attachment)
-        return await _follow(context, container, attachment, emitter)
+        return await follow(context, container, attachment, emitter)
 
 
-async def _follow(
+async def follow(
     context: Context, container: Container, attachment: Attachment, emitter: Emitter
 ) -> ExitStatus:
+    """Send a run's start and output to its end, and return that."""
     try:
         await _send_all(container, attachment, emitter)
     finally:

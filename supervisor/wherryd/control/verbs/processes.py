@@ -5,8 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.processes import Exec, ExecDetach, ExecDetached, ExecKill, ExecList, ExecWait, Top
+from wherry_protocol.processes import (
+    Attach,
+    Exec,
+    ExecDetach,
+    ExecDetached,
+    ExecKill,
+    ExecList,
+    ExecWait,
+    Top,
+)
+from wherryd.containers.attachment import Attachment
+from wherryd.containers.telling import tell
+from wherryd.control.verbs.containers import follow
 from wherryd.processes.session import Handover
+from wherryd.processes.spec import running
 from wherryd.processes.top import top
 
 if TYPE_CHECKING:
@@ -55,6 +68,15 @@ async def show_top(context: Context, call: Top) -> tuple[Process, ...]:
     return await top(manager.find(call.ref), manager.services)
 
 
+async def attach(context: Context, call: Attach, emitter: Emitter) -> ExitStatus:
+    manager = context.manager
+    container = manager.find(call.ref)
+    with Attachment() as attachment:
+        attachment.open(container, running(container), from_now=not call.logs)
+        tell(container, manager.services, "attach")
+        return await follow(context, container, attachment, emitter)
+
+
 ANSWERS: Answers = {
     Top: show_top,
     ExecDetached: exec_detached,
@@ -64,6 +86,7 @@ ANSWERS: Answers = {
 }
 
 STREAMS: Streams = {
+    Attach: attach,
     Exec: run_exec,
     ExecWait: exec_wait,
 }
