@@ -273,3 +273,15 @@ def test_a_start_waits_for_a_reader_and_a_removal_is_refused(wherryd: Daemon, bu
             assert wait_for(lambda: field(wherryd, "waits", "State.Status") == "created")
             process.kill()
             assert read_line(starter) == "started"
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_forced_removal_cuts_the_reader_off(wherryd: Daemon, busybox: Path, alive: bool) -> None:
+    """The removal does not wait for somebody who reads for hours; the reader is told why it ends."""
+    ok(wherryd, *(("run", "-d") if alive else ("create",)), "--name", "gone", busybox, "sleep", "1000")
+    with running(wherryd, "export", "gone") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        ok(wherryd, "rm", "-f", "gone")
+        _, errors = process.communicate(timeout=20)
+    assert b"was removed meanwhile" in errors

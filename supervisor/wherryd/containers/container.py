@@ -16,6 +16,7 @@ import trio
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
 from wherry_protocol.health import Health
 from wherryd.containers.lifecycle import Event, Phase, after, shown
+from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ class Container:
         """Set while a stop waits for the run to end: the event log says so."""
         self.holds = 0
         """How many need it to stand still: see freezing.py."""
-        self.readers = 0
-        """How many have its files mounted while it does not run: see files/viewing.py."""
-        self.unread: trio.Event | None = None
-        """Set when the last of them has gone, if a start waits for that."""
+        self.readers = Readers()
         self.run: Run | None = None
         self.pid: int | None = None
         self.started = trio.Event()

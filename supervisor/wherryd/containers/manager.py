@@ -347,6 +347,8 @@ class Manager:
     async def _force_end(self, container: Container) -> None:
         if container.phase is Phase.STARTING:
             await container.started.wait()
+        if container.readers:
+            await container.readers.cut_off()
         if container.alive:
             await self._kill_all(container)
 

@@ -158,9 +158,8 @@ def _told(status: ExitStatus) -> dict[str, object]:
 
 
 async def _launch(container: Container, services: Services) -> Run:
-    while container.readers:
-        container.unread = trio.Event()
-        await container.unread.wait()
+    if container.readers:
+        await container.readers.wait_gone()
     with ExitStack() as undo:
         log_ready = files.prepare(container.directory, container.config, services.spares)
         cgroup = services.cgroup_of(container.id)

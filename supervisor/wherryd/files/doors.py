@@ -21,7 +21,7 @@ from wherryd.images.records import Failed, Read
 from wherryd.workers import records, worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from wherry_protocol.errors import WherryError
     from wherryd.containers.container import Container
@@ -53,14 +53,16 @@ async def export(
             return await _done(container, view, task, data, on_bytes)
 
 
-async def changes(container: Container, services: Services) -> AsyncGenerator[Changes]:
-    """Yield what the container changed in its root, some paths at a time. Raises WherryError."""
+async def changes(
+    container: Container, services: Services, on_changes: Callable[[Changes], Awaitable[None]]
+) -> None:
+    """Pass on what the container changed in its root, some paths at a time. Raises WherryError."""
     await viewing.settled(container)
     with viewing.root(container, services, compare=True) as view:
         async with aclosing(_told(container, view, Compare(OURS), None)) as told:
             async for record in told:
                 if isinstance(record, Changes):
-                    yield record
+                    await on_changes(record)
 
 
 async def copy(

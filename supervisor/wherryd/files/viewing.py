@@ -1,6 +1,7 @@
 """Which files of a container a worker is to see, and keeping them in place while it does.
 
-Owns the claim on a container that does not run: a start waits for it, a removal is refused.
+Owns the choice: the mounts of the running container, or new ones of the same directories. Makes the directory
+of a container that was never started.
 """
 
 from __future__ import annotations
@@ -63,11 +64,13 @@ def _view(container: Container, services: Services, binds: Binds) -> Generator[V
         binds=binds,
         own_paths=settings.own_paths,
     )
-    if container.alive:
-        with _process(container) as pidfd:
-            yield view._replace(pidfd=pidfd)
-    else:
-        with _claimed(container, services):
+    with container.readers.one(container.name):
+        if container.alive:
+            with _process(container) as pidfd:
+                yield view._replace(pidfd=pidfd)
+        else:
+            if not container.directory.exists():
+                files.prepare(container.directory, container.config, services.spares)
             yield view
 
 
@@ -81,20 +84,6 @@ def _process(container: Container) -> Generator[int]:
         yield pidfd
     finally:
         os.close(pidfd)
-
-
-@contextmanager
-def _claimed(container: Container, services: Services) -> Generator[None]:
-    if not container.directory.exists():
-        files.prepare(container.directory, container.config, services.spares)
-    container.readers += 1
-    try:
-        yield
-    finally:
-        container.readers -= 1
-        if not container.readers and container.unread is not None:
-            container.unread.set()
-            container.unread = None
 
 
 def _binds(container: Container, services: Services) -> Binds:

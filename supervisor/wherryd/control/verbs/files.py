@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from wherry_protocol.images import ImageSummary
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
-    from wherryd.files import job
+    from wherryd.files import job, records
     from wherryd.files.records import Done
 
 
@@ -44,10 +43,11 @@ async def commit_image(context: Context, call: CommitImage, emitter: Emitter) ->
 async def diff(context: Context, call: Diff, emitter: Emitter) -> None:
     from wherryd.files import doors
 
-    async with aclosing(doors.changes(context.manager.find(call.ref), context.manager.services)) as found:
-        async for some in found:
-            entries = tuple(Change(kind=kind, path=path) for kind, path in some.entries)
-            await emitter.send(Changes(entries=entries))
+    async def send(found: records.Changes) -> None:
+        entries = tuple(Change(kind=kind, path=path) for kind, path in found.entries)
+        await emitter.send(Changes(entries=entries))
+
+    await doors.changes(context.manager.find(call.ref), context.manager.services, send)
 
 
 async def copy_out(context: Context, call: CopyOut, emitter: Emitter) -> Packed:
