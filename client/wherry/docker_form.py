@@ -36,6 +36,7 @@ def container_row(summary: ContainerSummary, now: float, *, whole: bool = False)
         "State": summary.state,
         "Names": summary.name,
         "Labels": ",".join(f"{key}={value}" for key, value in summary.labels.items()),
+        "Mounts": ",".join(summary.mounts),
     }
 
 

@@ -136,7 +136,8 @@ class Created(Value):
 class ContainerSummary(Value):
     """A row of `ps`. Times are seconds since the epoch; `log_trouble` is why logging is stuck, if it is.
 
-    `health` is "starting", "healthy" or "unhealthy", None without a healthcheck.
+    `health` is "starting", "healthy" or "unhealthy", None without a healthcheck. `mounts` are
+    host paths, and names of volumes.
     """
 
     id: str
@@ -149,6 +150,7 @@ class ContainerSummary(Value):
     finished_at: float | None = None
     exit: ExitStatus | None = None
     labels: Mapping[str, str] = NOTHING
+    mounts: tuple[str, ...] = ()
     log_trouble: str | None = None
     health: str | None = None
 
@@ -352,8 +354,8 @@ class List(Call[tuple[ContainerSummary, ...]]):
     """Ask for containers, newest first; running and paused ones only, unless `all`.
 
     Filters, as docker: ("name", substring), ("id", prefix), ("status", state), ("label", key or key=value),
-    ("exited", code), ("ancestor", image), ("health", "healthy" and so on, or "none"). Same key twice:
-    either; different keys: both. A status filter implies `all`.
+    ("exited", code), ("ancestor", image), ("volume", name or host path), ("health", "healthy" and so on, or
+    "none"). Same key twice: either; different keys: both. A status filter implies `all`.
     """
 
     op = "ps"

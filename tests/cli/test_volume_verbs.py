@@ -192,6 +192,8 @@ def test_a_volume_made_for_a_run_that_fails_is_gone(store: Daemon, image: Path) 
 
 def test_a_volume_in_use_cannot_be_removed(store: Daemon, busybox: Path) -> None:
     ok(store, "create", "--name", "keeper", "-v", "data:/data", busybox, "true")
+    assert ok(store, "ps", "-a", "-f", "volume=data", "--format", "{{.Names}} {{.Mounts}}") == "keeper data\n"
+    assert ok(store, "ps", "-aq", "-f", "volume=other") == ""
     assert "volume data is used by container keeper" in refused(store, "volume", "rm", "data")
     assert "used by" in refused(store, "volume", "rm", "-f", "data")
     ok(store, "start", "-a", "keeper")

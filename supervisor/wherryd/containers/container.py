@@ -138,6 +138,7 @@ class Container:
             finished_at=self.finished_at,
             exit=self.exit,
             labels=self.config.spec.labels,
+            mounts=tuple([mount.name or mount.source for mount in self.config.mounts]),
             log_trouble=self.log_trouble,
             health=health.status if (health := self.shown_health) else None,
         )

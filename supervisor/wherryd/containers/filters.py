@@ -32,6 +32,7 @@ _MATCHERS: dict[str, Callable[[ContainerSummary, str], bool]] = {
     "exited": _exited,
     "health": lambda row, value: (row.health or "none") == value,
     "ancestor": lambda row, value: row.image == value,
+    "volume": lambda row, value: value in row.mounts,
 }
 
 
