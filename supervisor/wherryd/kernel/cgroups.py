@@ -127,3 +127,11 @@ def write(path: str, text: str) -> None:
             os.close(fd)
     except OSError as error:
         raise from_oserror(error, "write", path) from error
+
+
+def open_cgroup(path: str) -> int:
+    """Return a descriptor of a cgroup's directory, for clone3. Raises KernelError."""
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open cgroup", path) from error

@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 
+from wherryd.kernel.cgroups import open_cgroup
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherryd.kernel.program import Program
-    from wherryd.launcher.worker import OomScore
+    from wherryd.launcher.oom import OomScore
 
 _NULL = os.makedev(1, 3)
 
@@ -47,7 +48,7 @@ class Join:
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
         self.step = "cgroup"
-        cgroup = _open_cgroup(self.plan.cgroup)
+        cgroup = open_cgroup(self.plan.cgroup)
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
@@ -85,13 +86,6 @@ class Join:
         finally:
             self._oom.restore(self.plan.oom_score_adj)
         self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
-
-
-def _open_cgroup(path: str) -> int:
-    try:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise from_oserror(error, "open cgroup", path) from error
 
 
 def _check(numbers: tuple[int, ...], streams: list[int]) -> None:
