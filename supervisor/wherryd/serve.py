@@ -45,6 +45,7 @@ from wherryd.launcher.handle import open_launcher
 from wherryd.logs.pump import LogPump
 from wherryd.notify import sd_notify
 from wherryd.processes.execs import Execs
+from wherryd.processes.probe import Prober
 from wherryd.store import Store
 from wherryd.tasks import guarded
 from wherryd.volumes.store import VolumeStore
@@ -179,6 +180,7 @@ async def _serve_containers(
         await recover(services, store, nursery)
         execs = Execs(services, nursery)
         execs.adopt()
+        services.health.begin(services, nursery, Prober(execs))
         context = Context(manager=manager, execs=execs, facts=find_facts(hierarchies))
         await _serve_clients(services, Verbs(context), ready)
         sd_notify("STOPPING=1")

@@ -3,6 +3,7 @@
     execs.py       every exec of this supervisor: started, found again, ended
     session.py     one of them
     spec.py        from a request to the launcher's plan; refusals
+    probe.py       probes of health, which are short execs
     kin.py         killing an exec with everything that it started
     top.py         the table of a container's processes; users.py names their users
 

@@ -31,7 +31,7 @@ from wherryd.processes.spec import check_spec, plan_exec, running
 from wherryd.tasks import detached
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wherry_protocol.processes import ExecSpec, ExecSummary
     from wherryd.containers.container import Container
@@ -69,20 +69,27 @@ class Execs:
         self._exits: OrderedDict[str, ExitStatus] = OrderedDict()
 
     async def start(
-        self, reference: str, spec: ExecSpec, handover: Handover, lifeline: int, streams: Sequence[int]
+        self,
+        reference: str,
+        spec: ExecSpec,
+        handover: Handover,
+        lifeline: int,
+        streams: Sequence[int],
+        *,
+        probe: bool = False,
     ) -> Session:
         """Start a command that ends with its client. The descriptors are ours from here on.
 
         Raises NotFound, Conflict, BadRequest, CommandNotFound, CommandNotExecutable, KernelFailure.
         """
-        begin = partial(self._begin, reference, spec, handover, lifeline, streams)
+        begin = partial(self._begin, reference, spec, handover, lifeline, streams, probe)
         return await detached(self._nursery, begin)
 
     async def start_detached(self, reference: str, spec: ExecSpec) -> Session:
         """Start a command that nobody waits for. Raises as `start`."""
         if spec.streams:
             raise BadRequest("exec: no stream rides along with what is detached")
-        return await detached(self._nursery, partial(self._begin, reference, spec, None, None, ()))
+        return await detached(self._nursery, partial(self._begin, reference, spec, None, None, (), False))
 
     def adopt(self) -> None:
         """Go on with what the launcher held while there was no supervisor."""
@@ -93,7 +100,7 @@ class Execs:
     def list(self, reference: str | None) -> tuple[ExecSummary, ...]:
         """Return what runs, in a container or in all."""
         container = None if reference is None else self._services.registry.find(reference)
-        sessions = self._sessions.values()
+        sessions = [each for each in self._sessions.values() if not each.probe]
         return tuple(each.summary() for each in sessions if container in (None, each.container))
 
     async def wait(self, exec_id: str) -> ExitStatus:
@@ -138,30 +145,35 @@ class Execs:
         handover: Handover | None,
         lifeline: int | None,
         streams: Sequence[int],
+        probe: bool,
     ) -> Session:
         try:
             check_spec(spec)
             container = self._services.registry.find(reference)
-            session = await self._join(container, spec, lifeline, streams)
+            session = await self._join(container, spec, lifeline, streams, probe)
         finally:
             for fd in (*streams, *(() if lifeline is None else (lifeline,))):
                 os.close(fd)
         if handover is not None:
             handover.open(session.tty)
-        command = " ".join(spec.args)
         for action in ("exec_create", "exec_start"):
-            tell(container, self._services, f"{action}: {command}", {"execID": session.id})
+            self._tell(session, f"{action}: {' '.join(spec.args)}", {})
         self._own(session)
         return session
 
     async def _join(
-        self, container: Container, spec: ExecSpec, lifeline: int | None, streams: Sequence[int]
+        self,
+        container: Container,
+        spec: ExecSpec,
+        lifeline: int | None,
+        streams: Sequence[int],
+        probe: bool,
     ) -> Session:
         run, end = running(container), _End(container)
         if len(streams) != len(spec.streams):
             raise BadRequest(f"exec: {len(streams)} streams came along, not {len(spec.streams)}")
         plan = plan_exec(new_id(), container, self._services, spec)
-        note = Note.new(container, spec.args)
+        note = Note.new(container, spec.args, probe=probe)
         try:
             with trio.fail_after(START_TIMEOUT):
                 held = await self._services.launcher.join(plan, note.pack(), run.pidfd, streams, lifeline)
@@ -189,7 +201,7 @@ class Execs:
 
     def _own(self, session: Session) -> None:
         self._sessions[session.id] = session
-        journal.info("exec started", id=session.id, container=session.container.name, pid=session.pid)
+        session.log("exec started", pid=session.pid)
         self._nursery.start_soon(self._watch, session)
 
     async def _watch(self, session: Session) -> None:
@@ -206,9 +218,13 @@ class Execs:
         session.ended.set()
         self._services.launcher.release(session.id)
         code = session.exit.exit_code
-        facts = {"execID": session.id, "exitCode": "unknown" if code is None else str(code)}
-        tell(session.container, self._services, "exec_die", facts)
-        journal.info("exec ended", id=session.id, container=session.container.name, code=facts["exitCode"])
+        facts = {"exitCode": "unknown" if code is None else str(code)}
+        self._tell(session, "exec_die", facts)
+        session.log("exec ended", **facts)
+
+    def _tell(self, session: Session, action: str, facts: Mapping[str, str]) -> None:
+        if not session.probe:
+            tell(session.container, self._services, action, {"execID": session.id, **facts})
 
     def _remember(self, exec_id: str, status: ExitStatus) -> None:
         self._exits[exec_id] = status
@@ -237,7 +253,7 @@ class Execs:
         if session.detached:
             return
         session.killed = True
-        journal.info("exec killed: its client is gone", id=session.id, container=session.container.name)
+        session.log("exec killed: its client is gone")
         cgroup = str(self._services.cgroup_of(session.container.id))
         try:
             if not await trio.to_thread.run_sync(kill_kin, cgroup, session.pid):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from wherry_protocol.processes import ExecStarted, ExecSummary
+from wherryd import journal
 from wherryd.launcher import wire
 
 if TYPE_CHECKING:
@@ -24,19 +25,22 @@ if TYPE_CHECKING:
 class Note:
     """What the launcher keeps of an exec for the next supervisor. It has its wire form here only."""
 
-    def __init__(self, container_id: str, args: tuple[str, ...], started_at: float) -> None:
+    def __init__(
+        self, container_id: str, args: tuple[str, ...], started_at: float, probe: bool = False
+    ) -> None:
         self.container_id = container_id
         self.args = args
         self.started_at = started_at
+        self.probe = probe
 
     @classmethod
-    def new(cls, container: Container, args: tuple[str, ...]) -> Note:
+    def new(cls, container: Container, args: tuple[str, ...], *, probe: bool) -> Note:
         """Return the note of an exec that starts now."""
-        return cls(container.id, args, time.time())
+        return cls(container.id, args, time.time(), probe)
 
     def pack(self) -> bytes:
         """Return it as bytes."""
-        return wire.pack(self.container_id, self.args, self.started_at)
+        return wire.pack(self.container_id, self.args, self.started_at, self.probe)
 
     @classmethod
     def unpack(cls, data: bytes) -> Note:
@@ -45,7 +49,10 @@ class Note:
 
 
 class Session:
-    """An exec from its start to its end. Nobody waits for it when `lifeline` is None."""
+    """An exec from its start to its end. Nobody waits for it when `lifeline` is None.
+
+    A `probe` of health is our own: it is in no list, and nobody is told of it.
+    """
 
     def __init__(self, container: Container, note: Note, held: Spawned) -> None:
         self.id = held.id
@@ -55,6 +62,7 @@ class Session:
         self.tty = held.tty
         self.lifeline = held.lifeline
         self.detached = held.lifeline is None
+        self.probe = note.probe
         self.killed = False
         """Whether we killed it ourselves."""
         self.left = trio.Event()
@@ -79,6 +87,11 @@ class Session:
             detached=self.detached,
             exit=self.exit,
         )
+
+    def log(self, event: str, **facts: object) -> None:
+        """Write a line to the journal; of a probe only when debugging."""
+        write = journal.debug if self.probe else journal.info
+        write(event, id=self.id, container=self.container.name, **facts)
 
     def leave(self) -> None:
         """Let it go on without its client."""
