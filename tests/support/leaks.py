@@ -48,13 +48,15 @@ def wait_clean(before: Snapshot) -> list[str]:
 
 def _of_daemon(each: daemon.Daemon) -> Counter[str]:
     things: Counter[str] = Counter()
-    for process in proc.descendants(each.pid, each.launcher_pid):
-        if process.name.startswith("wherryd"):
+    launcher = each.launcher_pid
+    for process in proc.descendants(each.pid, launcher):
+        # Not the launcher's workers: another one may be there, with or without what it keeps ready.
+        if process.name.startswith("wherryd") and process.parent != launcher:
             kinds = proc.descriptors(process.pid)
             # sqlite keeps what a checkpoint closes for the next one: closing would drop its locks.
             kinds.pop(f"{each.state_dir}/state.db", None)
             things.update({f"descriptor {kind} of {process.name}": count for kind, count in kinds.items()})
-    things.update(f"zombie {one}" for one in _zombies(each.pid, each.launcher_pid))
+    things.update(f"zombie {one}" for one in _zombies(each.pid, launcher))
     things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
     things.update(f"mount {line}" for line in daemon.mounts(each.root))
     # Not the trash: it is emptied for many at once, and Daemon.close waits for that.

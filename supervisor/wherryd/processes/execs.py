@@ -75,7 +75,6 @@ class Execs:
         handover: Handover,
         lifeline: int,
         streams: Sequence[int],
-        *,
         probe: bool = False,
     ) -> Session:
         """Start a command that ends with its client. The descriptors are ours from here on.
@@ -100,8 +99,8 @@ class Execs:
     def list(self, reference: str | None) -> tuple[ExecSummary, ...]:
         """Return what runs, in a container or in all."""
         container = None if reference is None else self._services.registry.find(reference)
-        sessions = [each for each in self._sessions.values() if not each.probe]
-        return tuple(each.summary() for each in sessions if container in (None, each.container))
+        known = (each for each in self._sessions.values() if container in (None, each.container))
+        return tuple(each.summary() for each in known if not each.probe)
 
     async def wait(self, exec_id: str) -> ExitStatus:
         """Return how it ended, when it has."""
