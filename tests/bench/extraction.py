@@ -47,13 +47,13 @@ def measure(archive: Path, folder: Path, rounds: int) -> str:
     cpu: dict[str, float] = {"tar": 0.0, "ours": 0.0}
     for _ in range(rounds):
         for name, once in (("tar", tar_once), ("ours", ours_once)):
-            target = folder / name
-            target.mkdir()
+            target = folder / name / "root"
+            target.mkdir(parents=True)
             used, before = children_cpu(), time.perf_counter()
             once(archive, target)
             seconds[name].append(time.perf_counter() - before)
             cpu[name] += children_cpu() - used
-            shutil.rmtree(target)
+            shutil.rmtree(target.parent)
     tar, ours = (statistics.median(seconds[name]) for name in ("tar", "ours"))
     return (
         f"{archive.name:16} tar {tar:6.3f} s  ours {ours:6.3f} s  ratio {tar / ours:4.2f}"

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ import trio
 import trio.testing
 from tarkit import member, random_tar, tar_bytes
 
-from wherry_protocol.errors import ImageError, NoSpace, NotFound
+from wherry_protocol.errors import BadRequest, ImageError, NoSpace, NotFound
 from wherryd.images import archives, extraction, layers
 from wherryd.images.layers import LayerStore
 from wherryd.images.store import ImageStore
@@ -204,3 +206,34 @@ async def test_power_cut_leaves_a_whole_layer_or_none(
             (settled / layer.name).rename(layer)
         store.recover()
         assert len(store.list()) == len(list(layer.parent.iterdir())) == left
+
+
+async def test_store_of_wherry_0_1_is_taken_over(
+    archive: Write, state: Path, database: sqlite3.Connection, extractions: list[Path]
+) -> None:
+    """There each layer was an image, and said so itself; its names, its file and its containers go on."""
+    path = archive(gzip.compress(random_tar(1), mtime=0))
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    layer = state / "images/layers" / digest
+    (layer / "root").mkdir(parents=True)
+    (layer / "root/f").write_bytes(b"x")
+    meta = {
+        "digest": digest, "created_at": 1.5, "size": 4096, "files": 1,
+        "archive_size": Path(path).stat().st_size, "source": path,
+    }  # fmt: skip
+    (layer / "layer.json").write_text(json.dumps(meta))
+    for _ in range(2):
+        store = ImageStore(state / "images", database)
+        store.recover()
+        if not store.list()[0].names:
+            store.tag(digest, "old")
+    (image,) = store.list()
+    assert (image.digest, image.names, image.source) == (f"sha256:{digest}", ("old",), path)
+    root = await store.resolve("old", None)
+    assert root.layers == (str(layer / "root"),)
+    assert (await store.resolve(path, None)).layers == root.layers
+    assert extractions == []
+    with open("/dev/null", "wb") as nowhere, pytest.raises(BadRequest, match=r"unpacked by wherry 0\.1"):
+        await store.save(["old"], nowhere.fileno())
+    await store.remove("old", force=False, in_use=lambda _: None)
+    assert list((state / "images/layers").iterdir()) == []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from support.imagekit import Built, docker_save, pack
 from tarkit import first_progress, random_tar
 
 from wherry_protocol.errors import InternalError
@@ -179,3 +180,47 @@ async def test_supervisor_stays_responsive_while_a_bomb_goes_off(store: ImageSto
             slowest = max(slowest, trio.current_time() - before)
         scope.cancel()
     assert slowest < 0.25
+
+
+async def test_each_layer_is_unpacked_behind_walls_of_its_own(
+    store: ImageStore, archive: Write, state: Path
+) -> None:
+    """A child for each layer sees its own folder and its own archive; it has no way to the others."""
+    layers = [random_tar(number, 40 << 20) for number in range(2)]
+    path = archive(pack(docker_save(Built(layers))))
+    scope = trio.CancelScope()
+
+    async def load() -> None:
+        with scope:
+            await store.load(path)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load)
+        with trio.fail_after(20):
+            while not (children := confined(state)):
+                await trio.sleep(0.001)
+        for process, folder in children.items():
+            status = (process / "status").read_text()
+            assert "CapEff:\t000000008000001b" in status
+            assert "CapBnd:\t000000008000001b" in status
+            assert "NoNewPrivs:\t1" in status
+            assert os.listdir(process / "root") in ([], ["f"]), f"{folder} is not all that it sees"
+            for name in ("mnt", "net", "ipc", "uts"):
+                assert os.readlink(process / "ns" / name) != os.readlink(f"/proc/self/ns/{name}")
+            files = [os.readlink(process / "fd" / fd) for fd in os.listdir(process / "fd")]
+            assert len([name for name in files if name == path]) == 1
+        scope.cancel()
+
+
+def confined(state: Path) -> dict[Path, str]:
+    """The processes whose root is the root directory of a layer in the making."""
+    roots = {folder.stat().st_ino: str(folder) for folder in (state / "images/tmp").glob("*/root")}
+    found: dict[Path, str] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            inode = (process / "root").stat().st_ino
+            if inode in roots and "NoNewPrivs:\t1" in (process / "status").read_text():
+                found[process] = roots[inode]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
