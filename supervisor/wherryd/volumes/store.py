@@ -10,6 +10,7 @@ volume is the containers' affair: callers say so.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
@@ -206,7 +207,7 @@ class VolumeStore:
         try:
             filling.mkdir(mode=0o755)
             if await fill(filling, image, target, self._mountpoint) and not in_use(name):
-                filling.rename(data)
+                _replace_if_empty(data, filling)
         except OSError as error:
             raise _failure(error, data) from error
         finally:
@@ -226,6 +227,15 @@ class VolumeStore:
     def _discard(self, directory: Path) -> None:
         """Move a directory out of sight; nothing happens when it is not there."""
         self._trash.take(directory, f"volume-{secrets.token_hex(8)}")
+
+
+def _replace_if_empty(data: Path, filled: Path) -> None:
+    """Put the filled directory in place; what a container left in the other one meanwhile stays."""
+    try:
+        filled.rename(data)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 async def _answer(look: Callable[..., bool], *args: object) -> bool:
