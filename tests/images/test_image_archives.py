@@ -30,6 +30,7 @@ from support.imagekit import (
 from tarkit import hardlink, random_tar, symlink
 
 from wherry_protocol.errors import ImageError
+from wherryd.images import archives
 
 if TYPE_CHECKING:
     from wherryd.images.store import ImageStore
@@ -74,12 +75,17 @@ async def test_every_form_of_an_archive_is_the_same_image(
     assert (Path(root.layers[0]) / "etc/new").read_bytes() == b"new"
 
 
-async def test_layout_in_a_folder_and_unpacked_docker_save_load(store: ImageStore, tmp_path: Path) -> None:
-    """No archive is needed; and such a folder runs as it stands."""
+async def test_layout_in_a_folder_and_unpacked_docker_save_load(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No archive is needed; such a folder runs as it stands, and is known the next time."""
     image = two_layers()
     for number, files in enumerate((oci(image), docker_save(image))):
         path = write_folder(files, tmp_path / f"layout{number}")
         assert (await store.resolve(str(path), None)).digest == image.digest
+        with monkeypatch.context() as patch:
+            patch.setattr(archives, "look_into", None)
+            assert (await store.resolve(str(path), None)).digest == image.digest, "it was looked into again"
         (loaded,) = await store.load(str(path))
         assert loaded.names == ("demo:1",)
 

@@ -15,6 +15,7 @@ import trio
 
 from wherry_protocol.errors import ImageError, WherryError
 from wherryd.images.catalog import Image
+from wherryd.images.directories import index_of_layout
 from wherryd.images.extraction import Images, Unpacked, extract, look_into
 from wherryd.images.flights import Flights, Listener
 from wherryd.images.known import Identity, Known
@@ -92,6 +93,21 @@ class Archives:
                 raise named(error, path) from error
 
         return await self._flights.join((path, plain), job, listener)
+
+    async def layout_digest(self, path: str, listener: Listener | None) -> str:
+        """Return the digest of the one image in the OCI layout at `path`, as `digest`.
+
+        Blobs go by their digest: it is the same image while its index is the same file.
+        """
+        index = index_of_layout(path)
+        identity = Identity.of(os.stat(index))
+        digest = self._known.digest_of_file(index, identity)
+        if digest is None:
+            await _let_the_tick_pass(identity)
+            (image,) = await self.open_layout(path, listener)
+            digest = image.digest
+            self._known.remember_file(index, identity, digest)
+        return digest
 
     async def open_stream(self, fd: int, listener: Listener | None) -> tuple[Opened, ...]:
         """Return the images in the archive that comes out of `fd`, a file or a pipe, as `open`."""

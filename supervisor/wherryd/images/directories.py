@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 def is_layout(path: str) -> bool:
     """Say whether a directory holds images (an OCI layout, or an unpacked `docker save`) and is no root."""
-    names = [name for name in ("oci-layout", "manifest.json") if os.path.lexists(os.path.join(path, name))]
-    return bool(names) and not any(
+    return os.path.isfile(index_of_layout(path)) and not any(
         os.path.lexists(os.path.join(path, name)) for name in ("bin", "usr", "etc")
     )
+
+
+def index_of_layout(path: str) -> str:
+    """Return the file that names a layout's images; there need be none."""
+    index = os.path.join(path, "index.json")
+    is_oci = os.path.isfile(os.path.join(path, "oci-layout")) and os.path.isfile(index)
+    return index if is_oci else os.path.join(path, "manifest.json")
 
 
 def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:

@@ -76,8 +76,7 @@ class ImageStore:
         if stat.S_ISDIR(found.st_mode):
             if not is_layout(path):
                 return directory_image(reference, path, self._root.parent)
-            (image,) = await self._archives.open_layout(path, _listener(progress))
-            return self._image(reference, image.digest)
+            return self._image(reference, await self._archives.layout_digest(path, _listener(progress)))
         return self._image(reference, await self._from_file(path, found, progress))
 
     def list(self) -> tuple[ImageSummary, ...]:

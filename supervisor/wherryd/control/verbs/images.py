@@ -72,7 +72,11 @@ def _tell(context: Context, action: str, digest: str, name: str) -> None:
 async def save_images(context: Context, call: SaveImages, emitter: Emitter) -> int:
     if not emitter.fds:
         raise BadRequest("save: no descriptor came along to write to")
-    return await context.images.save(call.refs, emitter.fds[0], emitter.soon)
+    digests = {ref: context.images.find(ref) for ref in call.refs}
+    size = await context.images.save(call.refs, emitter.fds[0], emitter.soon)
+    for ref, digest in digests.items():
+        _tell(context, "save", digest, ref)
+    return size
 
 
 ANSWERS: Answers = {
