@@ -188,6 +188,7 @@ async def _serve_containers(
             await manager.stop_all(STOP_TIMEOUT)
         with trio.move_on_after(CHANGES_TIMEOUT):
             await manager.wait_idle()
+            await execs.wait_over()
         nursery.cancel_scope.cancel()
 
 

@@ -1,11 +1,12 @@
 """Processes of running containers: those that exec adds, and what the host's /proc says of all of them.
 
-    execs.py       every exec of this supervisor: started, found again, ended
-    session.py     one of them
-    spec.py        from a request to the launcher's plan; refusals
-    probe.py       probes of health, which are short execs
-    kin.py         killing an exec with everything that it started
-    top.py         the table of a container's processes; users.py names their users
+    execs.py          every exec of this supervisor: started, found again, ended
+    session.py        one of them
+    spec.py           from a request to the launcher's plan; refusals
+    probe.py          probes of health, which are short execs
+    container_end.py  whether an exec ended with its container
+    kin.py            killing an exec with everything that it started
+    top.py            the table of a container's processes; users.py names their users
 
 An exec is no container: it has no record and no log, and no life beyond its container's.
 """

@@ -23,8 +23,8 @@ from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.pidfd import pidfd_send_signal
-from wherryd.kernel.procfs import read_stat
 from wherryd.launcher.handle import SpawnFailed
+from wherryd.processes.container_end import ContainerEnd
 from wherryd.processes.kin import kill_kin
 from wherryd.processes.session import Note, Session
 from wherryd.processes.spec import check_spec, plan_exec, running
@@ -44,12 +44,6 @@ START_TIMEOUT = 30.0
 
 REMEMBERED = 512
 """Exits that are kept for who asks late, as clients do whose supervisor was restarted."""
-
-CONTAINER_HINT = 0.05
-"""Seconds after a death by SIGKILL to see whether the container's first process dies too."""
-
-CONTAINER_END = 2.0
-"""Seconds for the end of a container whose first process is gone."""
 
 PACE = 0.02
 """Seconds between looks at a terminal that nobody shows: what it prints must not keep us busy."""
@@ -112,6 +106,12 @@ class Execs:
             raise NotFound(f"no exec {exec_id[:64]!r}", hint="only the last few hundred ends are remembered")
         return status
 
+    async def wait_over(self) -> None:
+        """Wait until the execs of containers that have ended are let go: the launcher would hold them."""
+        for session in tuple(self._sessions.values()):
+            if not session.container.alive:
+                await session.ended.wait()
+
     def kill(self, exec_id: str, signal: str) -> None:
         """Send a signal to the process."""
         number = signal_number(signal)
@@ -168,7 +168,7 @@ class Execs:
         streams: Sequence[int],
         probe: bool,
     ) -> Session:
-        run, end = running(container), _End(container)
+        run, end = running(container), ContainerEnd(container)
         if len(streams) != len(spec.streams):
             raise BadRequest(f"exec: {len(streams)} streams came along, not {len(spec.streams)}")
         plan = plan_exec(new_id(), container, self._services, spec)
@@ -231,7 +231,7 @@ class Execs:
             self._exits.popitem(last=False)
 
     async def _end(self, session: Session) -> ExitStatus:
-        end = _End(session.container)
+        end = ContainerEnd(session.container)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wait_client, session)
             if session.tty is not None:
@@ -259,24 +259,6 @@ class Execs:
                 journal.warning("an exec forks faster than it is killed", id=session.id)
         except KernelError as error:
             journal.error("exec not killed", id=session.id, error=error)
-
-
-class _End:
-    """The end of a container's present run, whether or not it comes."""
-
-    def __init__(self, container: Container) -> None:
-        self._ended = container.ended
-        self._pid = container.pid
-
-    async def came(self) -> bool:
-        """Say whether it has come; waits a little, and longer for one on its way: all else dies first."""
-        with trio.move_on_after(CONTAINER_HINT):
-            await self._ended.wait()
-        first = None if self._pid is None else read_stat(self._pid)
-        if first is None or first.ended:
-            with trio.move_on_after(CONTAINER_END):
-                await self._ended.wait()
-        return self._ended.is_set()
 
 
 async def _show_nobody(session: Session, tty: int) -> None:
