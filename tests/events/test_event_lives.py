@@ -9,6 +9,7 @@ import pytest
 
 from wherry import AsyncClient, Conflict, Event, Missed, RunSpec
 from wherry.errors import CommandNotFound
+from wherry_protocol.processes import Attach
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +113,54 @@ def test_images_have_events(wherryd: Daemon, busybox_tar: Archives) -> None:
         assert {event.actor for event in events} == {image.digest}
         names = [event.attributes["name"] for event in events]
         assert [name.partition(":")[0] for name in names[:4]] == ["told", "again", "told", "again"]
+
+
+def test_what_is_made_of_a_container_has_events(
+    wherryd: Daemon, busybox_tar: Archives, tmp_path: Path
+) -> None:
+    """commit and export of the container, save and prune of the images."""
+    with wherryd.client() as client:
+        place = client.last_event()
+        made = client.create(RunSpec(image=str(busybox_tar.tar), command=("true",)))
+        for args in (
+            ("commit", made.id, "made:1"), ("export", "-o", tmp_path / "all.tar", made.id),
+            ("save", "-o", tmp_path / "image.tar", "made:1"),
+        ):  # fmt: skip
+            done = wherryd.cli(*args)
+            assert done.exit_code == 0, done.stderr
+        client.remove(made.id)
+        image = wherryd.cli("images", "--format", "json").stdout
+        assert "made" in image
+        wherryd.cli("image", "prune", "-a", "-f")
+        events = told(client, place)
+        assert [event.action for event in events if event.type == "container"] == [
+            "create", "commit", "export", "destroy",
+        ]  # fmt: skip
+        committed = next(event for event in events if event.action == "commit")
+        ours = [event.action for event in events if event.actor == committed.attributes["imageID"]]
+        assert ours == ["save", "untag", "delete"]
+
+
+def test_attaching_and_executing_have_events(wherryd: Daemon, busybox: Path) -> None:
+    with wherryd.client() as client:
+        made = client.run_detached(spec(busybox, "sleep 1000"))
+        place = client.last_event()
+        assert client.exec(made.id, ("sh", "-c", "exit 5")).exit_code == 5
+        with client.events(after=place, filters=[("container", made.id)]) as events:
+            create, start, die = (next(iter(events)) for _ in range(3))
+        assert isinstance(create, Event)
+        assert isinstance(start, Event)
+        assert isinstance(die, Event)
+        assert create.action == "exec_create: sh -c exit 5"
+        assert start.action == "exec_start: sh -c exit 5"
+        assert (die.action, die.attributes["exitCode"]) == ("exec_die", "5")
+        assert len({each.attributes["execID"] for each in (create, start, die)}) == 1
+        place = client.last_event()
+        with client.stream(Attach(ref=made.id)) as stream:
+            next(iter(stream))
+            stream.close()
+        with client.events(after=place, filters=[("event", "attach"), ("event", "detach")]) as events:
+            assert [next(iter(events)).action for _ in range(2)] == ["attach", "detach"]
 
 
 def test_a_supervisor_tells_of_its_own_start_and_end(fresh_wherryd: Daemon) -> None:

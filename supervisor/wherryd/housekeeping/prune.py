@@ -12,6 +12,7 @@ from wherry_protocol.errors import BadRequest, Conflict, NotFound
 from wherry_protocol.housekeeping import Pruned
 from wherryd import journal
 from wherryd.containers.mounting import users_of_volume
+from wherryd.events.of_images import tell_removed
 from wherryd.housekeeping.usage import sizes
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ async def prune_images(manager: Manager, filters: Filters, *, every: bool) -> Pr
         except (Conflict, NotFound) as error:
             journal.debug("image stays", digest=image.digest, error=error)
             continue
+        tell_removed(manager.services.events, image.digest, done)
         lines += done
     return Pruned(removed=tuple(lines), reclaimed=before - image_size(images))
 

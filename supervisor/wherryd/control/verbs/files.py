@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.files import Change, Changes, CommitImage, CopyIn, CopyOut, Diff, Export, Packed
 from wherry_protocol.system import Progress
+from wherryd.containers.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 async def export(context: Context, call: Export, emitter: Emitter) -> Packed:
     from wherryd.files import doors
 
+    container = context.manager.find(call.ref)
     done = await doors.export(
-        context.manager.find(call.ref),
+        container,
         context.manager.services,
         _descriptor(call, emitter),
         _progress(emitter, "packing"),
         compression=None if call.compression == "none" else call.compression,
         pause=call.pause,
     )
+    tell(container, context.manager.services, "export")
     return _packed(done)
 
 
@@ -37,7 +40,10 @@ async def commit_image(context: Context, call: CommitImage, emitter: Emitter) ->
     from wherryd.files.committing import commit
 
     container = context.manager.find(call.ref)
-    return await commit(container, context.manager.services, call, _progress(emitter, "committing"))
+    image = await commit(container, context.manager.services, call, _progress(emitter, "committing"))
+    facts = {"imageID": image.digest, "imageRef": call.name or ""}
+    tell(container, context.manager.services, "commit", facts)
+    return image
 
 
 async def diff(context: Context, call: Diff, emitter: Emitter) -> None:

@@ -14,15 +14,12 @@ from wherry_protocol.images import (
     SaveImages,
     TagImage,
 )
+from wherryd.events.of_images import tell_image, tell_removed
 
 if TYPE_CHECKING:
     from wherry_protocol.images import ImageDetails, ImageSummary
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
-
-
-_ACTIONS = {"untagged": "untag", "deleted": "delete"}
-"""Docker's action for what was done."""
 
 
 async def images(context: Context, _: Images) -> tuple[ImageSummary, ...]:
@@ -32,9 +29,7 @@ async def images(context: Context, _: Images) -> tuple[ImageSummary, ...]:
 async def remove_image(context: Context, call: RemoveImage) -> tuple[str, ...]:
     digest = context.images.find(call.ref)
     done = await context.images.remove(call.ref, force=call.force, in_use=context.manager.user_of_image)
-    for line in done:
-        word, _, what = line.partition(": ")
-        _tell(context, _ACTIONS[word], digest, what)
+    tell_removed(context.manager.services.events, digest, done)
     return done
 
 
@@ -65,10 +60,6 @@ async def load_images(context: Context, call: LoadImages, emitter: Emitter) -> t
     return loaded
 
 
-def _tell(context: Context, action: str, digest: str, name: str) -> None:
-    context.manager.services.events.emit("image", action, digest, {"name": name})
-
-
 async def save_images(context: Context, call: SaveImages, emitter: Emitter) -> int:
     if not emitter.fds:
         raise BadRequest("save: no descriptor came along to write to")
@@ -77,6 +68,10 @@ async def save_images(context: Context, call: SaveImages, emitter: Emitter) -> i
     for ref, digest in digests.items():
         _tell(context, "save", digest, ref)
     return size
+
+
+def _tell(context: Context, action: str, digest: str, name: str) -> None:
+    tell_image(context.manager.services.events, action, digest, name)
 
 
 ANSWERS: Answers = {
