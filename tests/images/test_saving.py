@@ -81,6 +81,21 @@ async def test_what_gnu_tar_and_pax_wrote_comes_out_as_it_was(
     assert [sha(files[f"blobs/sha256/{sha(data)}"]) for data in layers] == [sha(data) for data in layers]
 
 
+async def test_archive_with_files_of_one_name_comes_out_as_it_was(
+    store: ImageStore, archive: Write, tmp_path: Path, state: Path
+) -> None:
+    """What a later entry replaced is kept beside the layer, and nothing where there was none."""
+    twice = layer(
+        member("f", b"first"), member("f", b"second"), hardlink("g", "f"), member("f", b"third"),
+        member("g"), symlink("g", "f"), member("g", b"last"), folder("d"), symlink("d", "f"),
+    )  # fmt: skip
+    image = Built([twice, random_tar(1)])
+    await store.load(archive(pack(oci(image))))
+    files = await saved(store, tmp_path / "out.tar", "demo:1")
+    assert files[f"blobs/sha256/{sha(twice)}"] == twice
+    assert [path.parent.name for path in (state / "images/layers").glob("*/replaced")] == [sha(twice)]
+
+
 async def test_several_images_share_blobs_and_keep_their_names(
     store: ImageStore, archive: Write, tmp_path: Path
 ) -> None:
@@ -127,14 +142,14 @@ async def test_changed_layer_is_not_passed_on(
 async def test_what_cannot_be_saved_is_said(store: ImageStore, archive: Write, tmp_path: Path) -> None:
     """Nothing named, nothing there, no room, nobody who reads, an archive that had a file twice."""
     await store.load(archive(pack(oci(Built([random_tar(1, 3 << 20)])))))
-    twice = Built([layer(member("f", b"old"), member("f", b"new"))], tag="twice:1")
+    twice = Built([layer(member("f", bytes(65 << 20)), member("f", b"new"))], tag="twice:1")
     await store.load(archive(pack(oci(twice))))
     with target(tmp_path / "out") as fd:
         with pytest.raises(BadRequest, match="no image is named"):
             await store.save([], fd)
         with pytest.raises(NotFound, match="no image missing"):
             await store.save(["demo:1", "missing"], fd)
-        with pytest.raises(BadRequest, match="a file was in it twice"):
+        with pytest.raises(BadRequest, match="replace others of more than 64 MiB"):
             await store.save(["twice:1"], fd)
     with target(Path("/dev/full")) as fd, pytest.raises(NoSpace):
         await store.save(["demo:1"], fd)

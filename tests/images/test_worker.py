@@ -124,7 +124,7 @@ async def test_worker_is_shut_in_while_it_unpacks(
         assert (worker / "root").stat().st_ino == (folder / "root").stat().st_ino
         assert (worker / "cwd").stat().st_ino == (folder / "root").stat().st_ino
         assert "CapEff:\t000000008000001b" in (worker / "status").read_text()
-        assert set(os.listdir(worker / "fd")) <= {"0", "1", "2", "3", "4"}, (
+        assert set(os.listdir(worker / "fd")) <= {"0", "1", "2", "3", "4", "5"}, (
             "one file at a time is open, besides the pipes and what is kept of the archive"
         )
         assert (worker / "environ").read_bytes().strip(b"\0") == b""

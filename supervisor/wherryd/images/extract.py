@@ -165,8 +165,8 @@ class Extractor:
 
     def _clear(self, path: bytes) -> None:
         if path not in self._folders:
+            self._splitter.replace(path)
             os.unlink(path)
-            self._splitter.void()
             return
         try:
             os.rmdir(path)

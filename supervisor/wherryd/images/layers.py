@@ -2,7 +2,8 @@
 
     images/                     0700: a layer holds setuid programs that other users must not reach
         tmp/<random>/           what is being made or removed
-        layers/<digest>/        {root/, layer.json, split.zst}: moved here by one rename when it is whole
+        layers/<digest>/        {root/, layer.json, split.zst}: moved here by one rename when it is whole;
+                                and `replaced`, if the archive had a file twice
         manifests/              see catalog.py
         host/<fingerprint>/     see host.py
 
@@ -35,7 +36,7 @@ from wherryd.kernel.paths import open_in_root
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-SPLIT = "split.zst"
+SPLIT, REPLACED = "split.zst", "replaced"
 _META = "layer.json"
 _SETTLING = "settling.json"
 _ROOT = "root"
@@ -118,10 +119,6 @@ class LayerStore:
         """Return the layers that nobody holds and that are not `in_use`."""
         return tuple(digest for digest in self._known if digest not in in_use and digest not in self._held)
 
-    def split_path(self, digest: str) -> str:
-        """Return the file that has what the layer's archive had besides contents."""
-        return str(self._layers / digest / SPLIT)
-
     def begin(self) -> Path:
         """Make an empty root directory to unpack into; it belongs to the caller until publish or discard."""
         folder = Path(tempfile.mkdtemp(dir=self._tmp)) / _ROOT
@@ -139,6 +136,9 @@ class LayerStore:
         """
         if layer.digest in self._known:
             return
+        replaced = folder.parent / REPLACED
+        if not replaced.stat().st_size:
+            replaced.unlink()
         meta = json.dumps({"boot_id": _boot_id(), **asdict(layer)})
         (folder.parent / _SETTLING).write_text(meta)
         folder.parent.rename(self._layers / layer.digest)

@@ -20,7 +20,7 @@ from wherryd.images.broken import BrokenArchive, shown
 from wherryd.images.confine import confine
 from wherryd.images.header import BLOCK
 from wherryd.images.records import Failed, Saved
-from wherryd.images.split import Content, parts, prepare
+from wherryd.images.split import Content, parts, prepare, replaced_files
 from wherryd.images.worker import RECORDS, Reporter, end_with_parent, failure
 from wherryd.kernel.process import set_title
 
@@ -34,12 +34,13 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Layer(NamedTuple):
-    """A layer's archive: its digest, its size, and its two places below the folder of layers."""
+    """A layer's archive: its digest, its size, and its places below the folder of layers."""
 
     digest: str
     size: int
     root: str
     split: str
+    replaced: str
 
 
 class File(NamedTuple):
@@ -135,8 +136,9 @@ def _add_layer(writer: _Writer, layer: Layer) -> None:
     root = os.open(layer.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     split = os.open(layer.split, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        replaced = _replaced(layer.replaced)
         for part in parts(split):
-            for data in _content(root, part) if isinstance(part, Content) else (part,):
+            for data in _content(root, part, replaced) if isinstance(part, Content) else (part,):
                 sha256.update(data)
                 size += len(data)
                 writer.add(data)
@@ -147,7 +149,22 @@ def _add_layer(writer: _Writer, layer: Layer) -> None:
         raise BrokenArchive(f"layer {layer.digest[:12]} was changed in the store since it was unpacked")
 
 
-def _content(root: int, part: Content) -> Iterator[bytes]:
+def _replaced(path: str) -> dict[tuple[int, bytes], bytes]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return {}
+    try:
+        return replaced_files(fd)
+    finally:
+        os.close(fd)
+
+
+def _content(root: int, part: Content, replaced: dict[tuple[int, bytes], bytes]) -> Iterator[bytes]:
+    kept = replaced.get((part.generation, part.path))
+    if kept is not None:
+        yield kept[part.offset : part.offset + part.length]
+        return
     try:
         fd = os.open(part.path, _READ, dir_fd=root)
     except OSError as error:

@@ -53,8 +53,8 @@ async def save(shelf: Shelf, asked: Sequence[Asked], fd: int, report: Listener) 
 def _expect_repeatable(shelf: Shelf, digest: str) -> None:
     if not shelf.layers.get(digest).repeatable:
         raise BadRequest(
-            f"layer {digest[:12]} cannot be written as the archive it was: a file was in it twice, or it was"
-            " unpacked by wherry 0.1",
+            f"layer {digest[:12]} cannot be written as the archive it was: it was unpacked by wherry 0.1,"
+            " or files in it replace others of more than 64 MiB",
             hint="load or import its archive again, or `wherry export` a container of it",
         )
 
@@ -117,7 +117,8 @@ def _files(shelf: Shelf, asked: Sequence[Asked]) -> Iterator[File]:
 
 
 def _layer(shelf: Shelf, digest: str) -> Layer:
-    return Layer(digest, shelf.layers.get(digest).tar_size, f"{digest}/root", f"{digest}/split.zst")
+    places = (f"{digest}/{name}" for name in ("root", "split.zst", "replaced"))
+    return Layer(digest, shelf.layers.get(digest).tar_size, *places)
 
 
 def _manifest(config: str, layers: list[Layer]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ _UNFIT = (
 _MAX_FD = 4096
 _MARKS = frozenset(("oci-layout", "manifest.json"))
 _ROOT = frozenset(("bin", "usr", "etc", "lib", "dev"))
-_SPLIT = "split.zst"  # layers.SPLIT, which this process does not import
+_SPLIT, _REPLACED = "split.zst", "replaced"  # as of layers.py, which this process does not import
 
 
 class Job(NamedTuple):
@@ -253,8 +253,10 @@ def _first_of_pipe(fd: int) -> bytes:
 
 
 def _splitter(folder: str) -> Splitter:
-    path = os.path.join(os.path.dirname(folder), _SPLIT)
-    return Splitter(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    aside = os.path.dirname(folder)
+    split, replaced = (os.open(os.path.join(aside, name), flags, 0o600) for name in (_SPLIT, _REPLACED))
+    return Splitter(split, replaced)
 
 
 def _shut_in(folder: str) -> None:
