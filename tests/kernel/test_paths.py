@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherryd.kernel.errors import KernelError
-from wherryd.kernel.paths import make_in_root, open_in_root
+from wherryd.kernel.paths import leads_somewhere, make_in_root, open_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,3 +136,20 @@ def test_renames_elsewhere_on_the_machine_fail_nothing(root: int, tmp_path: Path
     finally:
         stop.set()
         thread.join()
+
+
+def test_what_a_root_may_have_is_told_without_following_a_link(tmp_path: Path) -> None:
+    """A link on the way may lead anywhere, and another layer may have what it leads to."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("/nowhere")
+    root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        found = {
+            path
+            for path in ("/a/b", "/a/c", "/file", "/file/x", "/link", "/link/x", "/x/y")
+            if leads_somewhere(root, path)
+        }
+    finally:
+        os.close(root)
+    assert found == {"/a/b", "/file", "/link", "/link/x"}

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry_protocol import containers
@@ -65,6 +65,7 @@ def values(kind: type[Value]) -> st.SearchStrategy[Value]:
     return st.builds(kind, **{name: strategy(hints[name]) for name in kind._defaults})
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.data())
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
 def test_every_value_crosses_the_socket_unchanged(kind: type[Value], data: st.DataObject) -> None:

@@ -33,6 +33,18 @@ def open_in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
     return openat2(root, path, flags, 0, resolve)
 
 
+def leads_somewhere(root: int, path: str) -> bool:
+    """Say whether the root has something at `path`, or a link on the way there. Raises KernelError."""
+    try:
+        os.close(openat2(root, path, os.O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS))
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        if error.errno not in (errno.ELOOP, errno.EAGAIN):
+            raise
+    return True
+
+
 def make_in_root(root: int, path: str, *, directory: bool, links: int = 0) -> int:
     """Return an O_PATH descriptor of `path` in the root, made with its parents if it does not exist.
 

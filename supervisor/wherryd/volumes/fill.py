@@ -5,13 +5,11 @@ Never copies anything itself.
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING
 
 from wherryd import helper
-from wherryd.kernel.errors import KernelError
-from wherryd.kernel.paths import open_in_root
+from wherryd.kernel.paths import leads_somewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,25 +19,23 @@ if TYPE_CHECKING:
 FILL_TIMEOUT = 600.0
 """Seconds for copying an image's directory into a volume."""
 
-_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
 
 def worth_filling(data: Path, image: RootImage, target: str) -> bool:
     """Say whether a volume is empty and the image may have a directory for it. May block: a thread's work."""
-    layer = image.layers[0]
     with os.scandir(data) as entries:
         if next(entries, None) is not None:
             return False
-    if len(image.layers) > 1 or any(_touches(target, bound) for _, bound in image.binds):
-        return True  # what the layers come to together, only a mount of them can say
+    # What is at the target, if there are no links, lies at that path in one of the layers.
+    bound = any(_touches(target, place) for _, place in image.binds)
+    return bound or any(_leads_somewhere(layer, target) for layer in image.layers)
+
+
+def _leads_somewhere(layer: str, target: str) -> bool:
     root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(open_in_root(root, target, os.O_PATH | os.O_DIRECTORY))
-    except KernelError as error:
-        return error.errno not in _NOTHING_THERE
+        return leads_somewhere(root, target)
     finally:
         os.close(root)
-    return True
 
 
 def _touches(target: str, bound: str) -> bool:

@@ -201,10 +201,10 @@ class VolumeStore:
 
     async def _fill(self, name: str, image: RootImage, target: str, in_use: Callable[[str], bool]) -> None:
         data, filling = self.path(name), self._root / name / _FILLING
-        data.mkdir(mode=0o755, parents=True, exist_ok=True)  # also when somebody took it away by hand
-        if in_use(name) or not await _answer(worth_filling, data, image, target):
-            return
         try:
+            data.mkdir(mode=0o755, parents=True, exist_ok=True)  # also when somebody took it away by hand
+            if in_use(name) or not await _answer(worth_filling, data, image, target):
+                return
             filling.mkdir(mode=0o755)
             if await fill(filling, image, target, self._mountpoint) and not in_use(name):
                 _replace_if_empty(data, filling)
@@ -263,4 +263,5 @@ def _check(name: str, labels: Mapping[str, str]) -> None:
 
 def _failure(error: OSError, path: Path) -> WherryError:
     kind = NoSpace if error.errno in _FULL else KernelFailure
-    return kind(f"volume directory {path}: {error.strerror}", errno=error.errno, path=str(path))
+    where = str(error.filename or path)
+    return kind(f"volume in {path}: {where}: {error.strerror}", errno=error.errno, path=where)
