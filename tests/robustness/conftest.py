@@ -25,5 +25,7 @@ def small_disk() -> Iterator[Daemon]:
             daemon.start()
             yield daemon
         finally:
-            daemon.close()
-            subprocess.run(["umount", disk], check=True)
+            try:
+                daemon.close()
+            finally:
+                subprocess.run(["umount", disk], check=True)
