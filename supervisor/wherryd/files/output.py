@@ -1,4 +1,4 @@
-"""An archive's bytes on their way out: gathered, compressed by a thread of its own, written whole.
+"""An archive's bytes on their way out: gathered, compressed by a thread of its own if at all, written whole.
 
 Owns the data descriptor's end of the work. Never holds more than a few pieces: when the reader of a pipe is
 slow, whoever makes the archive waits.
@@ -22,6 +22,7 @@ PIECE = 512 << 10
 
 _AHEAD = 4  # pieces between the two threads
 _GZIP = 31  # zlib's window bits for the gzip format
+_ZSTD_THREADS = 4  # each has buffers of its own, and memory is bounded
 _XZ_PRESET = 3  # four times as fast as the default of 6, and an eighth larger
 
 
@@ -32,18 +33,8 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...  # noqa: D102 - as in the standard library
 
 
-class _Plain:
-    """No compression."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
-def compressor(name: str | None) -> Compressor:
-    """Return a new compressor: "gzip", "bzip2", "xz", "zstd" or None. Imports what it needs."""
+def compressor(name: str | None) -> Compressor | None:
+    """Return a new compressor: "gzip", "bzip2", "xz" or "zstd". Imports what it needs."""
     if name == "gzip":
         return zlib.compressobj(wbits=_GZIP)
     if name == "bzip2":
@@ -57,8 +48,8 @@ def compressor(name: str | None) -> Compressor:
     if name == "zstd":
         import zstandard
 
-        return zstandard.ZstdCompressor(threads=-1).compressobj()
-    return _Plain()
+        return zstandard.ZstdCompressor(threads=min(_ZSTD_THREADS, os.cpu_count() or 1)).compressobj()
+    return None
 
 
 class Output:
@@ -69,6 +60,7 @@ class Output:
 
     def __init__(self, fd: int, compression: str | None, on_bytes: Callable[[int], None]) -> None:
         self._fd = fd
+        # Without one there is no thread: two that take turns with the interpreter's lock are slower than one.
         self._compressor = compressor(compression)
         self._on_bytes = on_bytes
         self._parts: list[bytes] = []
@@ -82,7 +74,8 @@ class Output:
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        if self._compressor is not None:
+            self._thread.start()
 
     def put(self, data: bytes) -> None:
         """Take bytes, which may be kept for a while."""
@@ -94,22 +87,28 @@ class Output:
     def close(self) -> None:
         """Wait until all is written."""
         self._pass_on()
-        self._queue.put(None)
-        self._thread.join()
+        if self._compressor is not None:
+            self._queue.put(None)
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _pass_on(self) -> None:
-        self._room.acquire()
-        if self._error is not None:
-            raise self._error
-        self._queue.put(b"".join(self._parts))
+        piece = b"".join(self._parts)
+        if self._compressor is None:
+            self._write(piece)
+        else:
+            self._room.acquire()
+            if self._error is not None:
+                raise self._error
+            self._queue.put(piece)
         self._taken += self._gathered
         self._parts.clear()
         self._gathered = 0
         self._on_bytes(self._taken)
 
     def _work(self) -> None:
+        assert self._compressor is not None  # noqa: S101 - else there is no thread
         while (piece := self._queue.get()) is not None:
             self._attempt(partial(self._compressor.compress, piece))
             self._room.release()
