@@ -60,6 +60,8 @@ class Destination(Descriptor):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path)
+        if not text:
+            raise BadRequest("the path of the destination is empty")
         self.slash = text.endswith(("/", "/."))
         self.owner = (os.geteuid(), os.getegid())
         self.name = ""

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
@@ -285,3 +287,31 @@ def test_a_forced_removal_cuts_the_reader_off(wherryd: Daemon, busybox: Path, al
         ok(wherryd, "rm", "-f", "gone")
         _, errors = process.communicate(timeout=20)
     assert b"was removed meanwhile" in errors
+
+
+def test_sockets_and_devices_are_left_out_and_named(
+    wherryd: Daemon, everything: Path, tmp_path: Path
+) -> None:
+    """An image brings neither, so an archive with one could not be run."""
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(everything / "all/socket"))
+    os.mknod(everything / "all/device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    detached(wherryd, "--name", "odd", everything, "sleep", "1000")
+    done = wherryd.cli("commit", "odd", tmp_path / "odd.tar")
+    assert done.exit_code == 0
+    assert (
+        done.stderr
+        == "wherry: left out: /all/device (a socket or device), /all/socket (a socket or device)\n"
+    )
+    assert ok(wherryd, "run", "--rm", tmp_path / "odd.tar", "cat", "/all/owned") == "theirs"
+
+
+def test_a_tree_that_is_deeper_than_an_archive_may_be(wherryd: Daemon, busybox: Path, tmp_path: Path) -> None:
+    """A container can go on making folders; what reads them must not."""
+    script = "i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; echo up; sleep 1000"
+    detached(wherryd, "--name", "deep", busybox, "sh", "-c", script)
+    await_line(wherryd, "deep", "up")
+    assert "too deep" in refused(wherryd, "export", "-o", tmp_path / "x.tar", "deep")
+    assert "folders deep" in refused(wherryd, "diff", "deep")
+    assert "too deep" in refused(wherryd, "cp", "deep:/d", tmp_path / "d")
+    assert not (tmp_path / "x.tar").exists()

@@ -6,6 +6,7 @@ do the work, let go in reverse. Whoever asks may go at any moment: the work ends
 
 from __future__ import annotations
 
+import errno
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,8 @@ async def _told(container: Container, view: View, task: Task, data: int | None) 
 def _error(container: Container, failed: Failed) -> WherryError:
     if container.phase is Phase.REMOVING:
         return Conflict(f"container {container.name} was removed meanwhile")
+    if failed.errno == errno.ESRCH:
+        return Conflict(f"container {container.name} has just ended: try again")
     if failed.kind == "internal":
         return InternalError(f"the process for files failed: {failed.message}")
     return from_reply(

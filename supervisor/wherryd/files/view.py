@@ -146,12 +146,11 @@ def _swap(root: int, binds: list[_Bind], view: View) -> None:
 def _mounted(view: View) -> int:
     """Mount the root of a container that does not run; return a descriptor of it."""
     layers = view.layers if view.upper is None or view.work is not None else (view.upper, *view.layers)
+    changes: tuple[tuple[str, str], ...] = ()
     if view.work is not None and view.upper is not None:
-        changes = f",upperdir={_by_descriptor(view.upper)},workdir={_by_descriptor(view.work)}"
+        changes = (("upperdir", view.upper), ("workdir", view.work))
     elif len(layers) == 1:
         return _copied(layers[0], view)
-    else:
-        changes = ""
     _mount_overlay(layers, changes, view.mountpoint, ("nodev", "nosuid", "noexec"))
     return _open(view.mountpoint)
 
@@ -170,22 +169,28 @@ def _lower(view: View) -> int:
     """Return a descriptor of what the layers alone make."""
     if len(view.layers) == 1:
         return _open(view.layers[0])
-    _mount_overlay(view.layers, "", view.mountpoint, ("ro", *_INERT))
+    _mount_overlay(view.layers, (), view.mountpoint, ("ro", *_INERT))
     lower = os.open(view.mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     umount2(view.mountpoint, MNT_DETACH)
     return lower
 
 
-def _mount_overlay(layers: tuple[str, ...], changes: str, mountpoint: str, options: tuple[str, ...]) -> None:
+def _mount_overlay(
+    layers: tuple[str, ...], changes: tuple[tuple[str, str], ...], mountpoint: str, options: tuple[str, ...]
+) -> None:
+    """Mount an overlay; `changes` are (option, directory) pairs."""
     target = _open(mountpoint)
-    data = f"lowerdir={':'.join(map(_by_descriptor, layers))}{changes}"
-    mount_on(target, "overlay", "overlay", (*options, data))
-    os.close(target)
-
-
-def _by_descriptor(path: str) -> str:
-    # Free of the option syntax's commas and colons. Left open: the process is to shut itself in anyway.
-    return f"/proc/self/fd/{_open(path)}"
+    folders = [_open(path) for path in (*layers, *(path for _, path in changes))]
+    # Numbers are free of the option syntax's commas and colons, and as paths from there short enough for
+    # mount(2)'s page of options with every layer that overlayfs takes.
+    os.chdir("/proc/self/fd")
+    numbers = [str(fd) for fd in folders]
+    lower = f"lowerdir={':'.join(numbers[: len(layers)])}"
+    upper = [f"{name}={fd}" for (name, _), fd in zip(changes, numbers[len(layers) :], strict=True)]
+    mount_on(target, "overlay", "overlay", (*options, ",".join([lower, *upper])))
+    os.chdir("/")
+    for fd in (*folders, target):
+        os.close(fd)
 
 
 def _open(path: str) -> int:

@@ -28,7 +28,7 @@ async def export(context: Context, call: Export, emitter: Emitter) -> Packed:
         container,
         context.manager.services,
         _descriptor(call, emitter),
-        _progress(emitter, "packing"),
+        _progress(emitter, "packing", _size(context, call.ref)),
         compression=None if call.compression == "none" else call.compression,
         pause=call.pause,
     )
@@ -94,8 +94,14 @@ def _descriptor(call: Stream[Packed], emitter: Emitter) -> int:
     return emitter.fds[0]
 
 
-def _progress(emitter: Emitter, phase: str) -> Callable[[int], None]:
-    return lambda done: emitter.soon(Progress(phase=phase, done=done, total=0))
+def _size(context: Context, ref: str) -> int:
+    """Return the bytes that a container's image takes, 0 if that is not known: what it has added is not."""
+    digest = context.manager.find(ref).config.image.digest
+    return next((image.size for image in context.images.list() if image.digest == digest), 0)
+
+
+def _progress(emitter: Emitter, phase: str, total: int = 0) -> Callable[[int], None]:
+    return lambda done: emitter.soon(Progress(phase=phase, done=min(done, total or done), total=total))
 
 
 def _packed(done: Done) -> Packed:
