@@ -182,6 +182,26 @@ def test_save_and_load_give_the_same_image(store: Daemon, saved: Path, demo: Bui
     assert ok(store, "run", "--rm", "demo:1").startswith("hello from")
 
 
+def test_save_as_a_directory(store: Daemon, saved: Path, tmp_path: Path) -> None:
+    """An OCI layout that is there whole or not at all, and loads again."""
+    ok(store, "load", "-i", saved)
+    out = tmp_path / "layout"
+    ok(store, "save", "--format", "oci-dir", "-o", out, "demo:1")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "blobs",
+        "index.json",
+        "manifest.json",
+        "oci-layout",
+    ]
+    assert "it is there already" in refused(store, "save", "--format", "oci-dir", "-o", out, "demo:1")
+    other = tmp_path / "other"
+    assert "no image x" in refused(store, "save", "--format", "oci-dir", "-o", other, "demo:1", "x")
+    assert "give -o DIRECTORY" in refused(store, "save", "--format", "oci-dir", "demo:1")
+    assert sorted(tmp_path.iterdir()) == [saved, out]
+    ok(store, "rmi", "demo:1")
+    assert ok(store, "load", "-i", out) == "Loaded image: demo:1\n"
+
+
 def test_a_killed_save_leaves_no_file(store: Daemon, tmp_path: Path, busybox_tar: Archives) -> None:
     """The archive has no name until it is whole."""
     big = Built([busybox_tar.tar.read_bytes(), layer(member("big", bytes(256 << 20)))], tag="big:1")

@@ -26,6 +26,7 @@ _COLUMNS = (
 
 
 def _configure_images(parser: Parser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="as docker; every image is listed anyway")
     parser.add_argument("-q", "--quiet", action="store_true", help="digests only")
     parser.add_argument("--no-trunc", action="store_true", help="whole digests")
     parser.add_argument("--format", default="table", help="table, json, or a template such as {{.Name}}")

@@ -6,7 +6,6 @@ Never mounts anything, never looks into an archive itself.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,13 @@ from wherryd.images.committing import commit
 from wherryd.images.directories import directory_image, is_layout
 from wherryd.images.host import HostImage
 from wherryd.images.known import Known
+from wherryd.images.places import absolute, check_file, stat_of
 from wherryd.images.reference import RootImage
 from wherryd.images.saving import Asked, save
 from wherryd.images.shelf import Shelf
 
 if TYPE_CHECKING:
+    import os
     import sqlite3
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -71,8 +72,8 @@ class ImageStore:
             digest = self._stored(reference)
             if digest is not None:
                 return self._image(reference, digest)
-        path = _absolute(reference, base_dir)
-        found = _stat(path, reference)
+        path = absolute(reference, base_dir)
+        found = stat_of(path, reference)
         if stat.S_ISDIR(found.st_mode):
             if not is_layout(path):
                 return directory_image(reference, path, self._root.parent)
@@ -119,8 +120,8 @@ class ImageStore:
         Raises BadRequest, NotFound, ImageError, NoSpace, KernelFailure.
         """
         name = names.check_name(name) if name is not None else names.name_from_file(path)
-        path = _absolute(path, None)
-        found = _stat(path, path)
+        path = absolute(path, None)
+        found = stat_of(path, path)
         if stat.S_ISDIR(found.st_mode):
             raise ImageError(
                 f"image {path}: a directory cannot be imported", hint="run it as it is", path=path
@@ -134,12 +135,12 @@ class ImageStore:
 
         Raises BadRequest, NotFound, ImageError, NoSpace, KernelFailure.
         """
-        path = _absolute(path, None)
-        found = _stat(path, path)
+        path = absolute(path, None)
+        found = stat_of(path, path)
         if stat.S_ISDIR(found.st_mode):
             opened = await self._archives.open_layout(path, _listener(progress), plain=False)
         else:
-            _check_file(path, found)
+            check_file(path, found)
             opened = await self._archives.open(path, found, _listener(progress), plain=False)
         return self._named(opened, path)
 
@@ -240,7 +241,7 @@ class ImageStore:
         return await self._shelf.remove(digest)
 
     async def _from_file(self, path: str, found: os.stat_result, progress: OnProgress | None) -> str:
-        _check_file(path, found)
+        check_file(path, found)
         return await self._archives.digest(path, found, _listener(progress))
 
     def _stored(self, reference: str) -> str | None:
@@ -283,13 +284,6 @@ def _layer_info(layer: Layer) -> LayerInfo:
     return LayerInfo(diff_id=f"sha256:{layer.digest}", size=layer.size, files=layer.files)
 
 
-def _check_file(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError(f"image {path}: neither a file nor a directory", path=path)
-    if found.st_size == 0:
-        raise ImageError(f"image {path}: the file is empty", path=path)
-
-
 def _listener(progress: OnProgress | None, phase: str = "unpacking") -> Listener | None:
     if progress is None:
         return None
@@ -298,33 +292,3 @@ def _listener(progress: OnProgress | None, phase: str = "unpacking") -> Listener
 
 def _unheard(_done: int, _total: int) -> None:
     """Nobody wants to know."""
-
-
-def _absolute(reference: str, base_dir: str | None) -> str:
-    if "\0" in reference or not reference:
-        raise BadRequest("an image reference is empty or has a NUL byte in it")
-    if reference.startswith("/"):
-        return reference
-    if base_dir is None or not base_dir.startswith("/"):
-        if not names.may_be_path(reference):
-            raise _not_found(reference)
-        raise BadRequest(f"image {reference}: a relative path, and no directory to count from")
-    return os.path.join(base_dir, reference)
-
-
-def _stat(path: str, reference: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _not_found(reference) from error
-    except OSError as error:
-        raise ImageError(f"image {path}: {error.strerror}", errno=error.errno, path=path) from error
-
-
-def _not_found(reference: str) -> NotFound:
-    if names.may_be_path(reference):
-        return NotFound(f"image {reference}: no such file or directory", path=reference)
-    return NotFound(
-        f"no image {reference}: neither in the store nor a file or directory here",
-        hint="give a directory, a tar archive, 'host', or a name that `wherry images` shows",
-    )
