@@ -73,6 +73,8 @@ def test_health_goes_up_and_down_and_is_told(wherryd: Daemon, busybox: Path, tmp
                 assert [row.id for row in client.list(filters=[("health", status)])] == [made.id]
                 assert logged(client, made.id)[-1] == (code, "said\n")
         assert len(logged(client, made.id)) == 5
+        with client.events(after=place, until=time.time(), filters=[("event", "exec_create")]) as execs:
+            assert list(execs) == [], "probes drive what happened out of the kept window"
         row = wherryd.cli("ps", "--filter", "name=swings", "--format", "{{.Status}}")
         assert row.stdout.strip().endswith("(healthy)")
         document = json.loads(wherryd.cli("inspect", "swings").stdout)[0]
