@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from wherry import AsyncClient, BadRequest, Conflict, Event, HealthCheck, RunSpe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.busybox import Archives
     from support.daemon import Daemon
@@ -153,6 +153,24 @@ def test_nothing_is_asked_of_a_paused_container(wherryd: Daemon, busybox: Path) 
         client.unpause(made.id)
         assert wait_for(lambda: client.inspect(made.id).health != before)
         assert {code for code, _ in logged(client, made.id)} == {0}
+
+
+def test_nothing_is_asked_while_its_files_are_read(wherryd: Daemon, busybox: Path) -> None:
+    """An export whose reader takes its time keeps the container frozen: no probe fails for that."""
+    with wherryd.client() as client:
+        made = client.run_detached(spec(busybox, shell("true", timeout=0.3, retries=1)))
+        assert client.wait_healthy(made.id)
+        place = client.last_event()
+        frozen = Path(client.inspect(made.id).cgroup_path) / "cgroup.freeze"
+        with wherryd.popen("export", made.id) as export:
+            assert wait_for(lambda: frozen.read_text(encoding="ascii") == "1\n")
+            time.sleep(0.8)
+            export.communicate(timeout=PATIENCE)
+        assert export.returncode == 0
+        before = client.inspect(made.id).health
+        assert wait_for(lambda: client.inspect(made.id).health != before)
+        with client.events(after=place, until=time.time(), filters=[("event", "health_status")]) as events:
+            assert list(events) == []
 
 
 def test_the_end_waits_for_no_probe(wherryd: Daemon, busybox: Path) -> None:

@@ -26,6 +26,7 @@ async def standing_still(container: Container, services: Services) -> AsyncGener
     Raises Conflict (it ended meanwhile), KernelFailure.
     """
     container.holds += 1
+    services.health.paused(container)
     try:
         await freeze(services.cgroup_of(container.id), lambda: container.alive)
         yield
@@ -38,3 +39,4 @@ def let_go(container: Container, services: Services) -> None:
     """Thaw a container, unless somebody needs it to stand still. Raises KernelFailure."""
     if not container.holds and container.phase is not Phase.PAUSED:
         thaw(services.cgroup_of(container.id))
+        services.health.unpaused(container)

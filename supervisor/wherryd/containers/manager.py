@@ -154,7 +154,6 @@ class Manager:
         container = self.find(reference)
         container.move(Event.UNPAUSE)
         let_go(container, self.services)
-        self.services.health.unpaused(container)
         tell(container, self.services, "unpause")
         self.services.records.save(container)
 
