@@ -125,6 +125,7 @@ class Manager:
         container = self.find(reference)
         if force:
             await self._change(partial(self._force_end, container))
+            await container.readers.cut_off()  # some may have come while it ended
         if self.services.registry.get(container.id) is container:
             remove(container, self.services)
             if volumes:

@@ -47,7 +47,8 @@ class Readers:
             await self._gone.park()
 
     async def cut_off(self) -> None:
-        """Cancel them all, and wait until they have gone."""
-        for scope in self._scopes:
-            scope.cancel()
-        await self.wait_gone()
+        """Cancel them all, and those who come meanwhile, until there is none."""
+        while self._scopes:
+            for scope in self._scopes:
+                scope.cancel()
+            await self._gone.park()

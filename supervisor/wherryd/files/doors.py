@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
 
 from wherry_protocol.errors import Conflict, ErrorReply, InternalError, from_reply
 from wherryd.containers.files import ETC_FILES
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from wherryd.files.job import CopyOut, Task, View
     from wherryd.files.records import Record
 
+END_TIMEOUT = 5.0
+"""Seconds for the record of an end that a worker met with: after it the files are read as an ended one's."""
+
+T = TypeVar("T")
+
 OURS = (*(mount.destination for mount in MOUNTS), *(f"/etc/{name}" for name in ETC_FILES))
 """Where every start makes a folder or an empty file to mount on: no change of the container's."""
 
@@ -49,21 +56,28 @@ async def export(
     `on_bytes` is told how many bytes have been packed. Raises WherryError.
     """
     task = Pack(compression, layer, OURS if layer else ())
-    async with _still(container, services, pause=pause):
-        with viewing.root(container, services, compare=layer) as view:
-            return await _done(container, view, task, data, on_bytes)
+
+    async def attempt() -> Done:
+        async with _still(container, services, pause=pause):
+            with viewing.root(container, services, compare=layer) as view:
+                return await _done(container, view, task, data, on_bytes)
+
+    return await _also_when_it_ends(container, attempt)
 
 
 async def changes(
     container: Container, services: Services, on_changes: Callable[[Changes], Awaitable[None]]
 ) -> None:
     """Pass on what the container changed in its root, some paths at a time. Raises WherryError."""
-    await viewing.settled(container)
-    with viewing.root(container, services, compare=True) as view:
-        async with aclosing(_told(container, view, Compare(OURS), None)) as told:
-            async for record in told:
-                if isinstance(record, Changes):
-                    await on_changes(record)
+
+    async def attempt() -> None:
+        with viewing.root(container, services, compare=True) as view:
+            async with aclosing(_told(container, view, Compare(OURS), None)) as told:
+                async for record in told:
+                    if isinstance(record, Changes):
+                        await on_changes(record)
+
+    await _also_when_it_ends(container, attempt)
 
 
 async def copy(
@@ -74,14 +88,28 @@ async def copy(
     on_bytes: Callable[[int], None],
 ) -> Done:
     """Copy files between the container and the descriptor `data`. Raises WherryError."""
+
+    async def attempt() -> Done:
+        with viewing.everything(container, services, writable=isinstance(task, CopyIn)) as view:
+            return await _done(container, view, task, data, on_bytes)
+
+    return await _also_when_it_ends(container, attempt)
+
+
+async def _also_when_it_ends(container: Container, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something with the container's files, and if it was just ending then with an ended one's."""
     await viewing.settled(container)
-    with viewing.everything(container, services, writable=isinstance(task, CopyIn)) as view:
-        return await _done(container, view, task, data, on_bytes)
+    try:
+        return await attempt()
+    except viewing.JustEnded:
+        with trio.move_on_after(END_TIMEOUT):
+            await container.ended.wait()
+    await viewing.settled(container)
+    return await attempt()
 
 
 @asynccontextmanager
 async def _still(container: Container, services: Services, *, pause: bool) -> AsyncGenerator[None]:
-    await viewing.settled(container)
     if pause and container.alive:
         async with standing_still(container, services):
             yield
@@ -121,7 +149,7 @@ def _error(container: Container, failed: Failed) -> WherryError:
     if container.phase is Phase.REMOVING:
         return Conflict(f"container {container.name} was removed meanwhile")
     if failed.errno == errno.ESRCH:
-        return Conflict(f"container {container.name} has just ended: try again")
+        return viewing.JustEnded(f"container {container.name} has just ended: try again")
     if failed.kind == "internal":
         return InternalError(f"the process for files failed: {failed.message}")
     return from_reply(

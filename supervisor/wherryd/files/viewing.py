@@ -27,6 +27,10 @@ Binds = tuple[tuple[str, str, tuple[str, ...], bool], ...]
 _PASSED_ON = ("ro", "bind")
 
 
+class JustEnded(Conflict):
+    """The process was gone when its files were to be seen; the record of its end is on the way."""
+
+
 async def settled(container: Container) -> None:
     """Wait until a start that is under way has come to its end."""
     while container.phase is Phase.STARTING:
@@ -64,6 +68,8 @@ def _view(container: Container, services: Services, binds: Binds) -> Generator[V
         binds=binds,
         own_paths=settings.own_paths,
     )
+    if container.phase is Phase.REMOVING:
+        raise Conflict(f"container {container.name} was removed meanwhile")
     with container.readers.one(container.name):
         if container.alive:
             with _process(container) as pidfd:
@@ -78,7 +84,7 @@ def _view(container: Container, services: Services, binds: Binds) -> Generator[V
 def _process(container: Container) -> Generator[int]:
     """Hold on to the container's process: a descriptor of its own, as the run may end meanwhile."""
     if container.run is None:
-        raise Conflict(f"container {container.name} has just ended: try again")
+        raise JustEnded(f"container {container.name} has just ended: try again")
     pidfd = os.dup(container.run.pidfd)
     try:
         yield pidfd
