@@ -136,7 +136,8 @@ class Launcher:
         """Return how a container ended, once it has. Remembered until `release`; KeyError after that."""
         held = self._held[name]
         if held.exit is None:
-            held.ended = held.ended or trio.Event()
+            if held.ended is None:
+                held.ended = trio.Event()
             await held.ended.wait()
         return held.exit or Exit()
 

@@ -4,6 +4,7 @@
     session.py        one of them
     spec.py           from a request to the launcher's plan; refusals
     probe.py          probes of health, which are short execs
+    unshown.py        a terminal that nobody shows
     container_end.py  whether an exec ended with its container
     kin.py            killing an exec with everything that it started
     top.py            the table of a container's processes; users.py names their users

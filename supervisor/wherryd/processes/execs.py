@@ -28,15 +28,18 @@ from wherryd.processes.container_end import ContainerEnd
 from wherryd.processes.kin import kill_kin
 from wherryd.processes.session import Note, Session
 from wherryd.processes.spec import check_spec, plan_exec, running
+from wherryd.processes.unshown import show_nobody
 from wherryd.tasks import detached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wherry_protocol.processes import ExecSpec, ExecSummary
+    from wherryd.containers.config import Config
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
-    from wherryd.launcher.handle import Adopted
+    from wherryd.launcher.handle import Adopted, Exit
+    from wherryd.launcher.plan import Plan
     from wherryd.processes.session import Handover
 
 START_TIMEOUT = 30.0
@@ -45,8 +48,8 @@ START_TIMEOUT = 30.0
 REMEMBERED = 512
 """Exits that are kept for who asks late, as clients do whose supervisor was restarted."""
 
-PACE = 0.02
-"""Seconds between looks at a terminal that nobody shows: what it prints must not keep us busy."""
+UNWATCHED = 0.05
+"""Seconds in which most commands end: until then nobody looks whether their clients are still there."""
 
 _SIGKILL = 9
 _THEIR_FAULT = ("exec", "user", "cwd", "streams")
@@ -61,6 +64,7 @@ class Execs:
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
         self._exits: OrderedDict[str, ExitStatus] = OrderedDict()
+        self._last: tuple[Config, Plan] | None = None
 
     async def start(
         self,
@@ -171,7 +175,7 @@ class Execs:
         run, end = running(container), ContainerEnd(container)
         if len(streams) != len(spec.streams):
             raise BadRequest(f"exec: {len(streams)} streams came along, not {len(spec.streams)}")
-        plan = plan_exec(new_id(), container, self._services, spec)
+        plan = plan_exec(new_id(), container, self._sandbox(container), spec)
         note = Note.new(container, spec.args, probe=probe)
         try:
             with trio.fail_after(START_TIMEOUT):
@@ -186,6 +190,13 @@ class Execs:
                 hint="does a file system in it not answer?",
             ) from error
         return Session(container, note, held)
+
+    def _sandbox(self, container: Container) -> Plan:
+        """Return the plan of a container; who executes one command in it executes more."""
+        if self._last is None or self._last[0] is not container.config or self._last[1].id != container.id:
+            plan = self._services.plan_of(container.id, container.config)
+            self._last = container.config, plan
+        return self._last[1]
 
     def _adopt(self, held: Adopted, note: Note) -> None:
         container = self._services.registry.get(note.container_id)
@@ -231,18 +242,26 @@ class Execs:
             self._exits.popitem(last=False)
 
     async def _end(self, session: Session) -> ExitStatus:
-        end = ContainerEnd(session.container)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._wait_client, session)
-            if session.tty is not None:
-                nursery.start_soon(_show_nobody, session, session.tty)
+        end, status = ContainerEnd(session.container), None
+        with trio.move_on_after(UNWATCHED):
             status = await self._services.launcher.wait_exit(session.id)
-            nursery.cancel_scope.cancel()
+        if status is None:
+            status = await self._watched_end(session)
         if status.code is None and status.signal is None:
             return ExitStatus(error="nobody saw how it ended: the launcher was gone")
         if status.signal == _SIGKILL and not session.killed and await end.came():
             return ExitStatus(signal=_SIGKILL, error=f"container {session.container.name} ended")
         return ExitStatus(code=status.code, signal=status.signal)
+
+    async def _watched_end(self, session: Session) -> Exit:
+        """Wait for the exit with an eye on its client and its terminal."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_client, session)
+            if session.tty is not None:
+                nursery.start_soon(show_nobody, session, session.tty)
+            status = await self._services.launcher.wait_exit(session.id)
+            nursery.cancel_scope.cancel()
+        return status
 
     async def _wait_client(self, session: Session) -> None:
         """Kill the command, with all that it started, when its client is gone."""
@@ -259,25 +278,3 @@ class Execs:
                 journal.warning("an exec forks faster than it is killed", id=session.id)
         except KernelError as error:
             journal.error("exec not killed", id=session.id, error=error)
-
-
-async def _show_nobody(session: Session, tty: int) -> None:
-    """Take what a terminal shows once its client has left: a full one would stop the command."""
-    if not session.detached:
-        await session.left.wait()
-    os.set_blocking(tty, False)
-    shown = True
-    while shown:
-        await trio.lowlevel.wait_readable(tty)
-        shown = _take(tty)
-        await trio.sleep(PACE)
-
-
-def _take(tty: int) -> bool:
-    """Read what a terminal shows now; False when it is over."""
-    try:
-        return os.read(tty, 65536) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # EIO: nobody has the other end open

@@ -16,8 +16,8 @@ from wherryd.launcher.exec_plan import beside
 if TYPE_CHECKING:
     from wherry_protocol.processes import ExecSpec
     from wherryd.containers.container import Container, Run
-    from wherryd.containers.services import Services
     from wherryd.launcher.exec_plan import ExecPlan
+    from wherryd.launcher.plan import Plan
 
 
 def check_spec(spec: ExecSpec) -> None:
@@ -40,11 +40,11 @@ def running(container: Container) -> Run:
     return container.run
 
 
-def plan_exec(exec_id: str, container: Container, services: Services, spec: ExecSpec) -> ExecPlan:
-    """Return the plan of a process beside the container's first one."""
+def plan_exec(exec_id: str, container: Container, sandbox: Plan, spec: ExecSpec) -> ExecPlan:
+    """Return the plan of a process beside the container's first one, whose own plan is `sandbox`."""
     terminal = {"TERM": "xterm"} if spec.tty else {}
     return beside(
-        services.plan_of(container.id, container.config),
+        sandbox,
         id=exec_id,
         terminal=spec.tty,
         console_size=spec.tty_size,
