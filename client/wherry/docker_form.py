@@ -201,6 +201,7 @@ def _config(details: ContainerDetails) -> dict[str, Any]:
         "Labels": dict(spec.labels),
         "StopSignal": details.stop_signal,
         "StopTimeout": _whole(spec.stop_timeout),
+        **({"ExposedPorts": {port: {} for port in details.exposed_ports}} if details.exposed_ports else {}),
         **({"Healthcheck": _health_check(details.health_check)} if details.health_check else {}),
     }
 

@@ -171,7 +171,8 @@ class ContainerDetails(Value):
     """Everything the supervisor knows of a container; the command line prints it in docker's form.
 
     `path` and `args` are the resolved command; `env` is the resolved environment;
-    `image_digest` is "sha256:…" for archives. `health_check` has everything said that the request left out.
+    `image_digest` is "sha256:…" for archives; `exposed_ports` are the image's, as "80/tcp".
+    `health_check` has everything said that the request left out.
     """
 
     summary: ContainerSummary
@@ -192,6 +193,7 @@ class ContainerDetails(Value):
     health: Health | None = None
     health_check: HealthCheck | None = None
     mounts: tuple[MountPoint, ...] = ()
+    exposed_ports: tuple[str, ...] = ()
 
 
 class Create(Call[Created]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import detached, field, kept, ok, refused, wait_for
+from clikit import detached, field, inspect, kept, ok, refused, wait_for
 from support.imagekit import Built, docker_save, folder, layer, member, oci, pack, write_folder
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def test_flags_win_over_the_images_config(store: Daemon, saved: Path) -> None:
     assert field(store, "c", "Config.Labels.tier") == "db"
     assert field(store, "c", "Config.Labels.team") == "a"
     assert field(store, "c", "Config.StopSignal") == "SIGKILL"
+    assert inspect(store, "c")["Config"]["ExposedPorts"] == {"80/tcp": {}}
 
 
 def test_an_images_stop_signal_is_sent(store: Daemon, saved: Path) -> None:

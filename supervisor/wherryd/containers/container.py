@@ -165,6 +165,7 @@ class Container:
             stop_signal=signal_name(config.stop_signal),
             pid=self.pid if self.alive else None,
             image_digest=config.image.digest,
+            exposed_ports=config.image.config.exposed_ports,
             log_path=str(self.directory / "log"),
             directory=str(self.directory),
             cgroup_path=cgroup_path,
