@@ -8,6 +8,8 @@ imports nothing but the standard library and msgpack.
     system.py       hello, ping, version, info
     containers.py   run specifications, container states and every container request
     images.py       image requests
+    volumes.py      volume requests
+    housekeeping.py update, the prunes, what takes room
     event_log.py    what happened: events and the requests for them
     health.py       healthchecks and what they say
     call.py         what a request is; operations.py: which requests there are
