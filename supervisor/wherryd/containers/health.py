@@ -128,7 +128,8 @@ class _Monitor:
 
     def pause(self) -> None:
         """Give up the probe under way, and begin none."""
-        self._running = trio.Event()
+        if self._running.is_set():  # else whoever waits on it would wait for ever
+            self._running = trio.Event()
         self._asking.cancel()
 
     def resume(self) -> None:
