@@ -30,7 +30,7 @@ GROUPS = (
         ("kill", "lifecycle", "Send a signal to containers"),
         ("pause", "lifecycle", "Freeze every process of containers"),
         ("unpause", "lifecycle", "Let paused containers go on"),
-        ("wait", "lifecycle", "Wait until containers end and print their exit codes"),
+        ("wait", "lifecycle", "Wait until containers end, or are healthy, and print how"),
         ("rm", "lifecycle", "Remove containers"),
         ("rename", "lifecycle", "Give a container another name"),
         ("update", "update", "Change labels, stop signal and stop timeout of containers"),
