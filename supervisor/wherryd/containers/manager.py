@@ -5,27 +5,18 @@ A change runs in the containers' nursery, so that a client that hangs up in the 
 
 from __future__ import annotations
 
-import dataclasses
-import errno
-import signal
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NotFound, WherryError
+from wherry_protocol.errors import Conflict, NotFound, WherryError
 from wherryd import journal
-from wherryd.containers import config, filters, mounting, names
-from wherryd.containers.cgroup import freeze, kill_all
-from wherryd.containers.container import Container
-from wherryd.containers.freezing import let_go
+from wherryd.containers import config, ending, filters, freezing, making, mounting, names
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove
 from wherryd.containers.supervise import Start, supervise
 from wherryd.containers.telling import tell
-from wherryd.kernel.errors import KernelError
-from wherryd.kernel.syscalls import pidfd_send_signal
 from wherryd.tasks import detached
 
 if TYPE_CHECKING:
@@ -34,10 +25,8 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
     from wherry_protocol.system import Progress
     from wherryd.containers.attachment import Attachment
+    from wherryd.containers.container import Container
     from wherryd.containers.services import Services
-
-KILL_TIMEOUT = 15.0
-"""Seconds for a container to end after SIGKILL; longer means that it is stuck in the kernel."""
 
 
 class Manager:
@@ -53,8 +42,8 @@ class Manager:
 
     async def create(self, spec: RunSpec) -> Container:
         """Make a container (phase CREATED). Raises BadRequest, Conflict, ImageError, NoSpace."""
-        container = await self._make(spec, None)
-        self._add(container)
+        container = await making.make(spec, self.services)
+        making.add(container, self.services)
         return container
 
     async def run(
@@ -64,22 +53,15 @@ class Manager:
         attachment: Attachment | None = None,
     ) -> Container:
         """Create and start. A start that fails leaves nothing."""
-        container = await self._make(spec, progress)
+        container = await making.make(spec, self.services, progress)
         container.move(Event.START)
-        self._add(container)
+        making.add(container, self.services)
         await self._start(container, attachment, first=True)
         return container
 
     async def dry_run(self, spec: RunSpec) -> str:
         """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
-        config.check_spec(spec)
-        if spec.volumes or spec.volumes_from:
-            await mounting.check(spec, self.services)
-        image = await self.services.images.resolve(spec.image, spec.base_dir)
-        container_id = names.new_id()
-        mounts = mounting.preview(spec, image, self.services)
-        resolved = config.resolve(spec, image, container_id, mounts)
-        return self.services.plan_of(container_id, resolved).describe()
+        return await making.preview(spec, self.services)
 
     async def start(self, reference: str, attachment: Attachment | None = None) -> Container:
         """Start a created or ended container; returns when its command is executing."""
@@ -98,14 +80,14 @@ class Manager:
             raise Conflict(f"container {container.name} was never started: there is nothing to stop")
         if timeout is not None:
             config.check_timeout(timeout)
-        await self._change(partial(self._stop, container, timeout))
+        await self._change(partial(ending.stop, container, self.services, timeout))
         return self.ending(container)
 
     def kill(self, reference: str, text: str) -> None:
         """Send a signal, by name or number, to the first process."""
         container = self.find(reference)
         number = config.signal_number(text)
-        self._signal(container, number)
+        ending.send_signal(container, self.services, number)
 
     async def restart(self, reference: str, timeout: float | None) -> None:
         """Stop if running, then start."""
@@ -124,7 +106,7 @@ class Manager:
         """Remove an ended container, with `force` a running one too; `volumes`: and its anonymous ones."""
         container = self.find(reference)
         if force:
-            await self._change(partial(self._force_end, container))
+            await self._change(partial(ending.force, container, self.services))
             await container.readers.cut_off()  # some may have come while it ended
         if self.services.registry.get(container.id) is container:
             remove(container, self.services)
@@ -135,28 +117,11 @@ class Manager:
 
     async def pause(self, reference: str) -> None:
         """Freeze every process; returns when all are. Raises Conflict also when it was stopped meanwhile."""
-        container = self.find(reference)
-        container.move(Event.PAUSE)
-        try:
-            await freeze(self.services.cgroup_of(container.id), lambda: container.phase is Phase.PAUSED)
-        except BaseException:
-            if container.phase is Phase.PAUSED:
-                container.move(Event.UNPAUSE)
-                let_go(container, self.services)
-            raise
-        if container.phase is not Phase.PAUSED:
-            raise Conflict(f"container {container.name} was stopped or unpaused before it stood still")
-        self.services.health.paused(container)
-        tell(container, self.services, "pause")
-        self.services.records.save(container)
+        await freezing.pause(self.find(reference), self.services)
 
     def unpause(self, reference: str) -> None:
         """Thaw a paused container."""
-        container = self.find(reference)
-        container.move(Event.UNPAUSE)
-        let_go(container, self.services)
-        tell(container, self.services, "unpause")
-        self.services.records.save(container)
+        freezing.unpause(self.find(reference), self.services)
 
     def rename(self, reference: str, name: str) -> None:
         """Give a container another name."""
@@ -269,42 +234,9 @@ class Manager:
 
     async def _stop_or_tell(self, container: Container) -> None:
         try:
-            await self._stop(container, None)
+            await ending.stop(container, self.services, None)
         except WherryError as error:
             journal.error("container not stopped", id=container.id, error=error)
-
-    async def _make(self, spec: RunSpec, progress: Callable[[Progress], None] | None) -> Container:
-        config.check_spec(spec)
-        if spec.name is not None:
-            self.services.registry.check_free(spec.name)
-        if spec.volumes or spec.volumes_from:
-            await mounting.check(spec, self.services)
-        image = await self.services.images.resolve(spec.image, spec.base_dir, progress)
-        container_id = names.new_id()
-        settled = config.resolve(spec, image, container_id)
-        made: tuple[str, ...] = ()
-        if mounting.mounts_anything(spec, image):
-            mounts, made = await mounting.provide(spec, image, self.services)
-            settled = dataclasses.replace(settled, mounts=mounts)
-        container = Container(
-            container_id=container_id,
-            name=spec.name or names.new_name(self.services.registry.names),
-            config=settled,
-            directory=self.services.settings.containers_dir / container_id,
-            created_at=time.time(),
-        )
-        container.made_volumes = made
-        return container
-
-    def _add(self, container: Container) -> None:
-        try:
-            self.services.registry.add(container)
-            self.services.records.add(container)
-        except BaseException:
-            self.services.registry.discard(container)
-            self.services.volumes.withdraw(container.made_volumes)
-            raise
-        tell(container, self.services, "create")
 
     async def _start(
         self, container: Container, attachment: Attachment | None, *, first: bool = False
@@ -320,48 +252,13 @@ class Manager:
     async def _restart(self, container: Container, timeout: float | None) -> None:
         container.keep = True
         try:
-            await self._stop(container, timeout)
+            await ending.stop(container, self.services, timeout)
             self._settle_last_run(container)
             container.move(Event.START)
             await self._start(container, None)
             tell(container, self.services, "restart")
         finally:
             container.keep = False
-
-    async def _stop(self, container: Container, timeout: float | None) -> None:
-        if container.phase is Phase.STARTING:
-            await container.started.wait()
-        if not container.alive:
-            return
-        container.stopping = True
-        seconds = container.config.spec.stop_timeout if timeout is None else timeout
-        if seconds != 0:
-            self._signal(container, container.config.stop_signal)
-            if container.phase is Phase.PAUSED:
-                self.unpause(container.id)
-        with trio.move_on_after(seconds if seconds >= 0 else float("inf")):
-            await container.ended.wait()
-            return
-        await self._kill_all(container)
-
-    async def _force_end(self, container: Container) -> None:
-        if container.phase is Phase.STARTING:
-            await container.started.wait()
-        if container.readers:
-            await container.readers.cut_off()
-        if container.alive:
-            await self._kill_all(container)
-
-    async def _kill_all(self, container: Container) -> None:
-        kill_all(self.services.cgroup_of(container.id))
-        tell(container, self.services, "kill", {"signal": str(int(signal.SIGKILL))})
-        with trio.move_on_after(KILL_TIMEOUT):
-            await container.ended.wait()
-            return
-        raise InternalError(
-            f"container {container.name} is stuck: it did not end {KILL_TIMEOUT:.0f} s after SIGKILL",
-            hint="a process waits in the kernel, often for a dead file system: see 'ps -eo pid,stat,wchan'",
-        )
 
     def _settle_last_run(self, container: Container) -> None:
         """Have the launcher forget the last run before it gets the next of the same id."""
@@ -372,20 +269,6 @@ class Manager:
             )
         if container.exit is not None:
             self.services.records.flush()
-
-    def _signal(self, container: Container, number: int) -> None:
-        run = container.run
-        if run is None or not container.alive:
-            raise Conflict(f"container {container.name} is not running", hint="see 'wherry ps -a'")
-        try:
-            pidfd_send_signal(run.pidfd, number)
-        except KernelError as error:
-            if error.errno != errno.ESRCH:
-                raise KernelFailure(str(error), errno=error.errno) from error
-            # It has ended; its task is about to record that.
-            journal.debug("signal came after the end", id=container.id, signal=number)
-        else:
-            tell(container, self.services, "kill", {"signal": str(number)})
 
     def ending(self, container: Container) -> ExitStatus:
         """Return how a container's last run ended."""

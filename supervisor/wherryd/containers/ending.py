@@ -1,0 +1,81 @@
+"""How a container that runs is brought to its end: by a signal, by force. Waits for the task that owns it."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.errors import Conflict, InternalError, KernelFailure
+from wherryd import journal
+from wherryd.containers.cgroup import kill_all
+from wherryd.containers.freezing import unpause
+from wherryd.containers.lifecycle import Phase
+from wherryd.containers.telling import tell
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.syscalls import pidfd_send_signal
+
+if TYPE_CHECKING:
+    from wherryd.containers.container import Container
+    from wherryd.containers.services import Services
+
+KILL_TIMEOUT = 15.0
+"""Seconds for a container to end after SIGKILL; longer means that it is stuck in the kernel."""
+
+
+async def stop(container: Container, services: Services, timeout: float | None) -> None:
+    """Stop signal, `timeout` seconds (None: the container's own), SIGKILL; returns when it has ended."""
+    if container.phase is Phase.STARTING:
+        await container.started.wait()
+    if not container.alive:
+        return
+    container.stopping = True
+    seconds = container.config.spec.stop_timeout if timeout is None else timeout
+    if seconds != 0:
+        send_signal(container, services, container.config.stop_signal)
+        if container.phase is Phase.PAUSED:
+            unpause(container, services)
+    with trio.move_on_after(seconds if seconds >= 0 else float("inf")):
+        await container.ended.wait()
+        return
+    await _kill_all(container, services)
+
+
+async def force(container: Container, services: Services) -> None:
+    """Kill it; whoever reads its files is cut off."""
+    if container.phase is Phase.STARTING:
+        await container.started.wait()
+    if container.readers:
+        await container.readers.cut_off()
+    if container.alive:
+        await _kill_all(container, services)
+
+
+async def _kill_all(container: Container, services: Services) -> None:
+    kill_all(services.cgroup_of(container.id))
+    tell(container, services, "kill", {"signal": str(int(signal.SIGKILL))})
+    with trio.move_on_after(KILL_TIMEOUT):
+        await container.ended.wait()
+        return
+    raise InternalError(
+        f"container {container.name} is stuck: it did not end {KILL_TIMEOUT:.0f} s after SIGKILL",
+        hint="a process waits in the kernel, often for a dead file system: see 'ps -eo pid,stat,wchan'",
+    )
+
+
+def send_signal(container: Container, services: Services, number: int) -> None:
+    """Send a signal to the first process. Raises Conflict when it does not run."""
+    run = container.run
+    if run is None or not container.alive:
+        raise Conflict(f"container {container.name} is not running", hint="see 'wherry ps -a'")
+    try:
+        pidfd_send_signal(run.pidfd, number)
+    except KernelError as error:
+        if error.errno != errno.ESRCH:
+            raise KernelFailure(str(error), errno=error.errno) from error
+        # It has ended; its task is about to record that.
+        journal.debug("signal came after the end", id=container.id, signal=number)
+    else:
+        tell(container, services, "kill", {"signal": str(number)})

@@ -1,0 +1,72 @@
+"""A container's beginning: from what was asked for to a container that is on record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from wherryd.containers import config, mounting, names
+from wherryd.containers.container import Container
+from wherryd.containers.telling import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.system import Progress
+    from wherryd.containers.services import Services
+
+
+async def make(
+    spec: RunSpec, services: Services, progress: Callable[[Progress], None] | None = None
+) -> Container:
+    """Return a new container (phase CREATED) that is not in the registry yet.
+
+    Raises BadRequest, Conflict, ImageError, NoSpace.
+    """
+    config.check_spec(spec)
+    if spec.name is not None:
+        services.registry.check_free(spec.name)
+    if spec.volumes or spec.volumes_from:
+        await mounting.check(spec, services)
+    image = await services.images.resolve(spec.image, spec.base_dir, progress)
+    container_id = names.new_id()
+    settled = config.resolve(spec, image, container_id)
+    made: tuple[str, ...] = ()
+    if mounting.mounts_anything(spec, image):
+        mounts, made = await mounting.provide(spec, image, services)
+        settled = dataclasses.replace(settled, mounts=mounts)
+    container = Container(
+        container_id=container_id,
+        name=spec.name or names.new_name(services.registry.names),
+        config=settled,
+        directory=services.settings.containers_dir / container_id,
+        created_at=time.time(),
+    )
+    container.made_volumes = made
+    return container
+
+
+def add(container: Container, services: Services) -> None:
+    """Take a new container in. Raises Conflict, NoSpace, and then nothing of it is left."""
+    try:
+        services.registry.add(container)
+        services.records.add(container)
+    except BaseException:
+        services.registry.discard(container)
+        services.volumes.withdraw(container.made_volumes)
+        raise
+    tell(container, services, "create")
+
+
+async def preview(spec: RunSpec, services: Services) -> str:
+    """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
+    config.check_spec(spec)
+    if spec.volumes or spec.volumes_from:
+        await mounting.check(spec, services)
+    image = await services.images.resolve(spec.image, spec.base_dir)
+    container_id = names.new_id()
+    mounts = mounting.preview(spec, image, services)
+    resolved = config.resolve(spec, image, container_id, mounts)
+    return services.plan_of(container_id, resolved).describe()
