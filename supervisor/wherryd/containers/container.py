@@ -70,6 +70,8 @@ class Container:
         self.log_trouble: str | None = None
         self.made_volumes: tuple[str, ...] = ()
         """Names of the volumes that were made for it, anonymous or not."""
+        self.recorded = True
+        """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
         self.health: Health | None = None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NO_SPACE = (28, 30, 122)
 """ENOSPC, EROFS, EDQUOT."""
 
+_UPPER_MODE = 0o755
+
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
 _RESOLV_NONE = "# no network\n"
@@ -27,7 +29,7 @@ _RESOLV_NONE = "# no network\n"
 def make(base: str) -> None:
     """Make an empty container directory. Raises OSError."""
     os.mkdir(base, 0o700)
-    os.mkdir(base + "/upper", 0o700)
+    os.mkdir(base + "/upper", _UPPER_MODE)
     os.mkdir(base + "/work", 0o700)
     for name in ETC_FILES:
         _write(f"{base}/{name}", b"")
@@ -77,7 +79,9 @@ def _own_root(upper: str, root: os.stat_result) -> None:
     A directory image may be anybody's private one: its root is opened to the container's users as an
     unpacked image's would be.
     """
-    os.chmod(upper, root.st_mode & 0o7777 | 0o555)  # noqa: S103 - it is the root of a file system
+    mode = root.st_mode & 0o7777 | 0o555
+    if mode != _UPPER_MODE:
+        os.chmod(upper, mode)
     if root.st_uid or root.st_gid:
         os.chown(upper, root.st_uid, root.st_gid)
 

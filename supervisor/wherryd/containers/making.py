@@ -45,19 +45,35 @@ async def make(
         created_at=time.time(),
     )
     container.made_volumes = made
+    container.recorded = False
     return container
 
 
-def add(container: Container, services: Services) -> None:
-    """Take a new container in. Raises Conflict, NoSpace, and then nothing of it is left."""
+def reserve(container: Container, services: Services) -> None:
+    """Take a new container in; `record` is to follow. Raises Conflict, and then nothing of it is left."""
     try:
         services.registry.add(container)
-        services.records.add(container)
+    except BaseException:
+        services.volumes.withdraw(container.made_volumes)
+        raise
+
+
+def record(container: Container, services: Services) -> None:
+    """Put a new container on record. Raises NoSpace."""
+    services.records.add(container)
+    container.recorded = True
+    tell(container, services, "create")
+
+
+def add(container: Container, services: Services) -> None:
+    """Take a new container in and put it on record. Raises Conflict, NoSpace; then nothing of it is left."""
+    reserve(container, services)
+    try:
+        record(container, services)
     except BaseException:
         services.registry.discard(container)
         services.volumes.withdraw(container.made_volumes)
         raise
-    tell(container, services, "create")
 
 
 async def preview(spec: RunSpec, services: Services) -> str:

@@ -15,7 +15,7 @@ from wherryd import journal
 from wherryd.containers import config, ending, filters, freezing, making, mounting, names
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove
-from wherryd.containers.supervise import Start, supervise
+from wherryd.containers.supervise import Launch, Start, supervise
 from wherryd.containers.telling import tell
 from wherryd.tasks import detached
 
@@ -55,7 +55,7 @@ class Manager:
         """Create and start. A start that fails leaves nothing."""
         container = await making.make(spec, self.services, progress)
         container.move(Event.START)
-        making.add(container, self.services)
+        making.reserve(container, self.services)
         await self._start(container, attachment, first=True)
         return container
 
@@ -245,7 +245,9 @@ class Manager:
         container.started = trio.Event()
         if container.ended.is_set():
             container.ended = trio.Event()
-        start = Start(attachment=attachment, first=first)
+        launch = Launch(container, self.services)
+        launch.begin()
+        start = Start(launch, attachment=attachment, first=first)
         self._nursery.start_soon(supervise, container, self.services, start)
         await start.outcome.wait()
 

@@ -45,8 +45,11 @@ def remove(container: Container, services: Services) -> None:
 def remove_ended(container: Container, services: Services) -> None:
     """Remove a container whose end, or failed first start, was to be its removal (`--rm`, `run`)."""
     container.move(Event.REMOVE)
-    tell(container, services, "destroy")
-    services.records.remove_soon(container, partial(_let_go, container, services))
+    if container.recorded:
+        tell(container, services, "destroy")
+        services.records.remove_soon(container, partial(_let_go, container, services))
+    else:
+        _let_go(container, services)
     _leave(container, services)
     if container.config.mounts:
         # One that never ran leaves nothing of what was made for it; else `--rm` is `rm --volumes`.

@@ -27,6 +27,7 @@ from wherryd.containers import files
 from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
+from wherryd.containers.making import record
 from wherryd.containers.removal import remove_ended
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
-    from wherryd.launcher.handle import Adopted, Spawned
+    from wherryd.launcher.handle import Adopted, Asked, Spawned
     from wherryd.launcher.plan import Plan
 
 START_TIMEOUT = 60.0
@@ -64,7 +65,8 @@ class Start:
     An `attachment` is opened as soon as the command executes. When a `first` start fails, the container goes.
     """
 
-    def __init__(self, *, attachment: Attachment | None, first: bool) -> None:
+    def __init__(self, launch: Launch, *, attachment: Attachment | None, first: bool) -> None:
+        self.launch = launch
         self.attachment = attachment
         self.first = first
         self.outcome: Outcome[None] = Outcome()
@@ -73,7 +75,7 @@ class Start:
 async def supervise(container: Container, services: Services, start: Start) -> None:
     """Start a container (phase STARTING) and own it to its end."""
     try:
-        run = await _launch(container, services)
+        run = await start.launch.finish()
     except WherryError as error:
         _failed(container, services, start, error)
         return
@@ -157,37 +159,80 @@ def _told(status: ExitStatus) -> dict[str, object]:
     return {"code": "unknown" if status.code is None else status.code}
 
 
-async def _launch(container: Container, services: Services) -> Run:
-    if container.readers:
-        await container.readers.wait_gone()
-    with ExitStack() as undo:
+class Launch:
+    """A start on its way: what was set up, to be undone in reverse unless the command executes."""
+
+    def __init__(self, container: Container, services: Services) -> None:
+        self._container = container
+        self._services = services
+        self._undo = ExitStack()
+        self._plan: Plan | None = None
+        self._offset = 0
+        self._asked: Asked | None = None
+        self._failed: Exception | None = None
+
+    def begin(self) -> None:
+        """Set everything up and ask the launcher, in this very step; `finish` is to follow, and tells errors.
+
+        A turn of the event loop earlier than its task could: it is what a start consists of.
+        """
+        if self._container.readers:
+            return
+        try:
+            plan = self._set_up()
+            self._asked = self._services.launcher.ask(plan)
+            self._record()
+        except Exception as error:  # noqa: BLE001 - `finish` raises it
+            self._failed = error
+
+    async def finish(self) -> Run:
+        """Wait until the command executes. Raises WherryError, and then nothing is left."""
+        container, services = self._container, self._services
+        with self._undo:
+            if self._failed is not None:
+                if self._asked is not None:
+                    await services.launcher.call_off(self._asked)
+                raise self._failed
+            if container.readers:
+                await container.readers.wait_gone()
+            plan = self._plan or self._set_up()
+            self._record()
+            spawned = await self._spawned(plan)
+            self._undo.pop_all()
+        return _attach(container, services, spawned, self._offset)
+
+    def _set_up(self) -> Plan:
+        container, services = self._container, self._services
         log_ready = files.prepare(container.directory, container.config, services.spares)
         cgroup = services.cgroup_of(container.id)
         _make_cgroup(cgroup)
-        undo.callback(_discard_cgroup, cgroup)
-        plan = services.plan_of(container.id, container.config)
+        self._undo.callback(_discard_cgroup, cgroup)
+        plan = self._plan = services.plan_of(container.id, container.config)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())
         if not log_ready:
             _open_log(container)
-        undo.callback(container.log.close)
-        offset = 0 if log_ready else container.log.size()
-        spawned = await _spawn(container, services, plan)
-        undo.pop_all()
-    return _attach(container, services, spawned, offset)
+        self._undo.callback(container.log.close)
+        self._offset = 0 if log_ready else container.log.size()
+        return plan
 
+    def _record(self) -> None:
+        """Put a first run on record, while it is set up: a full disk calls it off long before it executes."""
+        if not self._container.recorded:
+            record(self._container, self._services)
 
-async def _spawn(container: Container, services: Services, plan: Plan) -> Spawned:
-    try:
-        with trio.fail_after(START_TIMEOUT):
-            return await services.launcher.spawn(plan)
-    except SpawnFailed as error:
-        raise start_error(container.name, container.config.args[0], error) from error
-    except trio.TooSlowError as error:
-        raise KernelFailure(
-            f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
-            hint="does a volume lie on a file system that does not answer?",
-        ) from error
+    async def _spawned(self, plan: Plan) -> Spawned:
+        container, launcher = self._container, self._services.launcher
+        try:
+            with trio.fail_after(START_TIMEOUT):
+                return await (launcher.answer(self._asked) if self._asked else launcher.spawn(plan))
+        except SpawnFailed as error:
+            raise start_error(container.name, container.config.args[0], error) from error
+        except trio.TooSlowError as error:
+            raise KernelFailure(
+                f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
+                hint="does a volume lie on a file system that does not answer?",
+            ) from error
 
 
 def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
@@ -210,16 +255,32 @@ async def _end(container: Container, services: Services) -> ExitStatus:
     """Wait for the end, of the first process and then of everything that it left."""
     status = await services.launcher.wait_exit(container.id)
     cgroup = services.cgroup_of(container.id)
-    if not await wait_empty(cgroup, EMPTY_GRACE):
-        kill_all(cgroup)
-        if not await wait_empty(cgroup, EMPTY_TIMEOUT):
-            journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
     oom_killed = _oom_killed(cgroup)
-    _discard_cgroup(cgroup)
+    if not _is_removed(cgroup):
+        await _end_stragglers(container, cgroup)
+        oom_killed = _oom_killed(cgroup)
+        _discard_cgroup(cgroup)
     await _drain(container)
     if status.signal is None and status.code is None:
         return ExitStatus(oom_killed=oom_killed, error="nobody saw how it ended: the launcher was gone")
     return ExitStatus(code=status.code, signal=status.signal, oom_killed=oom_killed)
+
+
+def _is_removed(cgroup: Path) -> bool:
+    """Try to remove the cgroup, which also tells whether anything is left in it."""
+    try:
+        return cgroups.remove_if_empty(str(cgroup))
+    except KernelError as error:
+        journal.error("cgroup not removed", cgroup=cgroup, error=error)
+        return False
+
+
+async def _end_stragglers(container: Container, cgroup: Path) -> None:
+    """Wait for what the first process left; what does not go by itself is killed."""
+    if not await wait_empty(cgroup, EMPTY_GRACE):
+        kill_all(cgroup)
+        if not await wait_empty(cgroup, EMPTY_TIMEOUT):
+            journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
 
 
 async def _drain(container: Container) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import ImageError
@@ -29,12 +30,12 @@ def index_of_layout(path: str) -> str:
 def directory_image(reference: str, path: str, state_dir: Path) -> RootImage:
     """Return the image of an existing directory. Raises ImageError if it cannot serve as a root."""
     real = _real_path(path)
-    state = os.path.realpath(state_dir)
+    state = _real_state(os.fspath(state_dir))
     if real == "/":
         raise ImageError(
             "the host's root directory cannot be an image", hint="use the image 'host'", path=path
         )
-    if os.path.commonpath((real, state)) in (real, state):
+    if f"{real}/".startswith(f"{state}/") or f"{state}/".startswith(f"{real}/"):
         raise ImageError(
             f"image {path}: it contains, or lies in, wherry's own state directory {state}", path=path
         )
@@ -53,3 +54,9 @@ def _real_path(path: str) -> str:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+@cache
+def _real_state(path: str) -> str:
+    """Return the state directory without links: it is locked, and stays where it is."""
+    return os.path.realpath(path)

@@ -59,6 +59,19 @@ def create(path: str) -> None:
         raise from_oserror(error, "cgroup", path) from error
 
 
+def remove_if_empty(path: str) -> bool:
+    """Remove a cgroup; False, with nothing done, when something is in it. Raises KernelError."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise from_oserror(error, "cgroup", path) from error
+    return True
+
+
 def remove(path: str) -> None:
     """Remove an empty cgroup and the empty ones below it; one that is gone is fine. Raises KernelError."""
     try:

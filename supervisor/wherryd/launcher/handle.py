@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.plan import Plan
 
-__all__ = ["Adopted", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher"]
+__all__ = [
+    "Adopted", "Asked", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher",
+]  # fmt: skip
 
 _SIGKILL = 9
 _ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end much later
 
 
-class _Pending:
-    """A spawn whose answer has not come. `abandoned`: whoever asked was cancelled."""
+class Asked:
+    """A start whose answer has not come. `abandoned`: it was called off."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.answered = trio.Event()
         self.spawned: Spawned | None = None
         self.failure: SpawnFailed | None = None
@@ -72,7 +75,7 @@ class Launcher:
         self._nursery = nursery
         self._link: Link | None = None
         self._connecting = trio.Lock()
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Asked] = {}
         self._held: dict[str, _Held] = {}
         self._listed = trio.Event()
         self._list: list[Adopted] = []
@@ -103,6 +106,35 @@ class Launcher:
         """
         return await self._start(plan.id, _request(plan), () if netns is None else (netns,))
 
+    def ask(self, plan: Plan) -> Asked | None:
+        """Ask for a container's start, in this very step; `answer` is to follow, whatever happens.
+
+        None, and nothing done, when it is not possible at once: `spawn` it then.
+        """
+        if self._link is None or plan.id in self._pending:
+            return None
+        self._link.send(_request(plan))
+        asked = self._pending[plan.id] = Asked(plan.id)
+        return asked
+
+    async def answer(self, asked: Asked) -> Spawned:
+        """Do as `spawn` does, with what was asked for."""
+        try:
+            await asked.answered.wait()
+        except BaseException:
+            await self.call_off(asked)
+            raise
+        if asked.failure is not None:
+            raise asked.failure
+        assert asked.spawned is not None  # noqa: S101 - an answer is one or the other
+        return asked.spawned
+
+    async def call_off(self, asked: Asked) -> None:
+        """End what was asked for; returns when nothing of it is left, or it is stuck in the kernel."""
+        self._abandon(asked)
+        with trio.CancelScope(shield=True), trio.move_on_after(_ABANDON_GRACE):
+            await asked.answered.wait()
+
     async def join(
         self, plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None = None
     ) -> Spawned:
@@ -118,19 +150,9 @@ class Launcher:
     async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
         await self._settled(name)
         link = self._link or await self._connected()
-        pending = self._pending[name] = _Pending()
-        try:
-            link.send(request, fds)
-            await pending.answered.wait()
-        except BaseException:
-            self._abandon(name, pending)
-            with trio.CancelScope(shield=True), trio.move_on_after(_ABANDON_GRACE):
-                await pending.answered.wait()
-            raise
-        if pending.failure is not None:
-            raise pending.failure
-        assert pending.spawned is not None  # noqa: S101 - an answer is one or the other
-        return pending.spawned
+        asked = self._pending[name] = Asked(name)
+        link.send(request, fds)
+        return await self.answer(asked)
 
     async def wait_exit(self, name: str) -> Exit:
         """Return how a container ended, once it has. Remembered until `release`; KeyError after that."""
@@ -181,9 +203,9 @@ class Launcher:
         if pending is not None:
             await pending.answered.wait()
 
-    def _abandon(self, name: str, pending: _Pending) -> None:
+    def _abandon(self, pending: Asked) -> None:
         pending.abandoned = True
-        self._send("kill", name, _SIGKILL)
+        self._send("kill", pending.name, _SIGKILL)
         if pending.spawned is not None:
             self._discard(pending.spawned)
 
@@ -229,8 +251,8 @@ class Launcher:
         if in_flight:
             # Its start was a dead supervisor's, who never counted it as started.
             adopted.close()
-            self._pending[name] = pending = _Pending()
-            self._abandon(name, pending)
+            self._pending[name] = pending = Asked(name)
+            self._abandon(pending)
             return
         self._held[name] = held = _Held(os.dup(adopted.pidfd))
         if ended is not None:
