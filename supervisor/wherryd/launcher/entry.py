@@ -148,26 +148,7 @@ def make_stdio(entry: Entry, *, stdin: bool, terminal: bool) -> list[int]:
     return theirs
 
 
-_ready: list[tuple[int, int]] = []
-"""Pipes made ahead: a big one costs a start 20 µs."""
-
-_READY = 2
-
-
-def make_ready() -> None:
-    """Make pipes for the next container, while nobody waits. Without descriptors left, a start says so."""
-    try:
-        while len(_ready) < _READY:
-            _ready.append(_new_pipe())
-    except OSError:
-        return
-
-
 def _pipe() -> tuple[int, int]:
-    return _ready.pop() if _ready else _new_pipe()
-
-
-def _new_pipe() -> tuple[int, int]:
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         fcntl.fcntl(write, _F_SETPIPE_SZ, _PIPE_SIZE)

@@ -15,7 +15,7 @@ from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.pidfd import pidfd_send_signal
 from wherryd.launcher import wire
 from wherryd.launcher.crew import Crew, Order
-from wherryd.launcher.entry import Entry, make_ready, make_stdio
+from wherryd.launcher.entry import Entry, make_stdio
 from wherryd.launcher.exec_entry import ExecEntry
 from wherryd.launcher.peer import Peer, accept
 
@@ -255,7 +255,6 @@ class Loop:
             if entry.exit is not None:
                 self._say("exited", entry.id, *entry.exit)
                 self._crew.prepare()
-                make_ready()
         elif entry.over:
             del self._entries[entry.id]
             entry.close()
