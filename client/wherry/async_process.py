@@ -46,6 +46,8 @@ class AsyncProcess:
         self._name = call.ref
         self._tty = call.spec.tty
         self._streams = streams
+        # With a terminal, there is nothing to go on with unless that has arrived.
+        self._resume_id = None if call.spec.tty else call.exec_id
         self._started: ExecStarted | None = None
         self._stream: AsyncEventStream[Any, ExitStatus] = client.stream(call, streams.theirs)
         self.terminal: AsyncReader | None = None
@@ -145,12 +147,13 @@ class AsyncProcess:
 
     async def _reconnect(self, error: ConnectionFailed) -> None:
         """Ask the next supervisor for the end."""
-        if self._started is None:
+        exec_id = self._started.id if self._started else self._resume_id
+        if exec_id is None:
             raise error
         await self._stream.aclose()
         with anyio.move_on_after(RECONNECT):
             while True:
-                stream = self._client.stream(ExecWait(exec_id=self._started.id))
+                stream = self._client.stream(ExecWait(exec_id=exec_id))
                 try:
                     await stream.__aenter__()
                 except ConnectionFailed:

@@ -103,7 +103,7 @@ class Client(Verbs):
 
     def _give_back(self, wire: Wire) -> None:
         with self._lock:
-            if len(self._idle) < _IDLE_MAX and wire.clean:
+            if len(self._idle) < _IDLE_MAX and wire.reusable:
                 self._idle.append(wire)
                 return
         wire.close()

@@ -47,6 +47,8 @@ class Process:
         self._client = client
         self._name = call.ref
         self._streams = streams
+        # With a terminal, there is nothing to go on with unless that has arrived.
+        self._resume_id = None if call.spec.tty else call.exec_id
         self._started: ExecStarted | None = None
         self.terminal: int | None = None
         try:
@@ -153,13 +155,14 @@ class Process:
 
     def _reconnect(self, error: ConnectionFailed) -> None:
         """Ask the next supervisor for the end."""
-        if self._started is None:
+        exec_id = self._started.id if self._started else self._resume_id
+        if exec_id is None:
             raise error
         self._stream.close()
         deadline = time.monotonic() + RECONNECT
         while True:
             try:
-                self._stream = self._client.stream(ExecWait(exec_id=self._started.id))
+                self._stream = self._client.stream(ExecWait(exec_id=exec_id))
             except ConnectionFailed:
                 if time.monotonic() > deadline:
                     raise error from None

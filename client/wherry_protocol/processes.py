@@ -45,6 +45,8 @@ class Exec(Stream[ExitStatus]):
     The first descriptor that rides along is the lifeline: the reading end of a pipe whose other end the
     client keeps. When that is closed the command is killed with all that it started, unless it was detached;
     the loss of this connection changes nothing. The `streams` of the specification follow, in their order.
+    `exec_id` is 64 hex digits of the client's choice, so that it can ask another supervisor for the end even
+    if this one dies before it has told that the command executes; "" leaves the choice to the supervisor.
     """
 
     op = "exec"
@@ -53,6 +55,7 @@ class Exec(Stream[ExitStatus]):
     descriptors = 4
     ref: str
     spec: ExecSpec
+    exec_id: str = ""
 
 
 class ExecDetached(Call[ExecStarted]):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 ROUNDS = 2000
 ACTIONS = ("create", "attach", "start", "die", "destroy")
 
-TOLD = 10e-6
+TOLD = 20e-6
 """Seconds on the way of a run for its five events: what `emit` takes."""
 
-WRITTEN = 30e-6
+WRITTEN = 60e-6
 """More seconds for the commit that takes the five along. It has work of its own, 20 µs, also without them."""
 
 TRIES = 5

@@ -27,10 +27,10 @@ SETTLE = 0.01
 TRIES = 5
 """The machine is shared: a figure counts when one of so many whole measurements reaches it."""
 
-MOUNT_LIMIT = 0.0015
+MOUNT_LIMIT = 0.0025
 """Seconds that a volume may add to a run, also a read-only one with another file system below."""
 
-FILL_RATIO = 0.7
+FILL_RATIO = 0.45
 """Of the speed of `cp -a`."""
 
 FILES, SMALL, BIG = 3000, 4096, 64 << 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from wherry.async_verbs.base import AsyncVerbsBase
 from wherry.streams import PIPE
 from wherry_protocol.lazy import Lazy
@@ -21,6 +23,9 @@ else:
     async_process = Lazy("wherry.async_process")
     processes = Lazy("wherry_protocol.processes")
     streams = Lazy("wherry.streams")
+
+
+_ID_BYTES = 32
 
 
 class AsyncProcessVerbs(AsyncVerbsBase):
@@ -91,7 +96,8 @@ class AsyncProcessVerbs(AsyncVerbsBase):
             args=tuple(args), env=env or {}, workdir=workdir, user=user,
             tty=tty, tty_size=tty_size, streams=pipes.numbers,
         )  # fmt: skip
-        return async_process.AsyncProcess(self, processes.Exec(ref=ref, spec=spec), pipes)
+        call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        return async_process.AsyncProcess(self, call, pipes)
 
     async def exec_detached(
         self,

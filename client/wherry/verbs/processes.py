@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from wherry.streams import PIPE
 from wherry.verbs.base import VerbsBase
 from wherry_protocol.lazy import Lazy
@@ -22,6 +24,9 @@ else:
     process = Lazy("wherry.process")
     processes = Lazy("wherry_protocol.processes")
     streams = Lazy("wherry.streams")
+
+
+_ID_BYTES = 32
 
 
 class ProcessVerbs(VerbsBase):
@@ -92,7 +97,8 @@ class ProcessVerbs(VerbsBase):
             args=tuple(args), env=env or {}, workdir=workdir, user=user,
             tty=tty, tty_size=tty_size, streams=pipes.numbers,
         )  # fmt: skip
-        return process.Process(self, processes.Exec(ref=ref, spec=spec), pipes)
+        call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        return process.Process(self, call, pipes)
 
     def exec_detached(
         self,

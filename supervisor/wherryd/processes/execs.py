@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,6 +53,8 @@ UNWATCHED = 0.05
 """Seconds in which most commands end: until then nobody looks whether their clients are still there."""
 
 _SIGKILL = 9
+_ID = re.compile(r"[0-9a-f]{64}")
+
 _THEIR_FAULT = ("exec", "user", "cwd", "streams")
 """Steps whose failure has nothing to do with the container's end."""
 
@@ -74,19 +77,20 @@ class Execs:
         lifeline: int,
         streams: Sequence[int],
         probe: bool = False,
+        exec_id: str = "",
     ) -> Session:
         """Start a command that ends with its client. The descriptors are ours from here on.
 
         Raises NotFound, Conflict, BadRequest, CommandNotFound, CommandNotExecutable, KernelFailure.
         """
-        begin = partial(self._begin, reference, spec, handover, lifeline, streams, probe)
+        begin = partial(self._begin, reference, spec, handover, lifeline, streams, probe, exec_id)
         return await detached(self._nursery, begin)
 
     async def start_detached(self, reference: str, spec: ExecSpec) -> Session:
         """Start a command that nobody waits for. Raises as `start`."""
         if spec.streams:
             raise BadRequest("exec: no stream rides along with what is detached")
-        return await detached(self._nursery, partial(self._begin, reference, spec, None, None, (), False))
+        return await detached(self._nursery, partial(self._begin, reference, spec, None, None, (), False, ""))
 
     def adopt(self) -> None:
         """Go on with what the launcher held while there was no supervisor."""
@@ -149,11 +153,13 @@ class Execs:
         lifeline: int | None,
         streams: Sequence[int],
         probe: bool,
+        exec_id: str,
     ) -> Session:
         try:
             check_spec(spec)
+            self._check_id(exec_id)
             container = self._services.registry.find(reference)
-            session = await self._join(container, spec, lifeline, streams, probe)
+            session = await self._join(container, spec, lifeline, streams, probe, exec_id or new_id())
         finally:
             for fd in (*streams, *(() if lifeline is None else (lifeline,))):
                 os.close(fd)
@@ -164,6 +170,12 @@ class Execs:
         self._own(session)
         return session
 
+    def _check_id(self, exec_id: str) -> None:
+        if exec_id and _ID.fullmatch(exec_id) is None:
+            raise BadRequest(f"exec: {exec_id[:80]!r} is no id", hint="64 hex digits")
+        if exec_id in self._sessions or exec_id in self._exits or self._services.registry.get(exec_id):
+            raise Conflict(f"exec: the id {exec_id} is taken")
+
     async def _join(
         self,
         container: Container,
@@ -171,11 +183,12 @@ class Execs:
         lifeline: int | None,
         streams: Sequence[int],
         probe: bool,
+        exec_id: str,
     ) -> Session:
         run, end = running(container), ContainerEnd(container)
         if len(streams) != len(spec.streams):
             raise BadRequest(f"exec: {len(streams)} streams came along, not {len(spec.streams)}")
-        plan = plan_exec(new_id(), container, self._sandbox(container), spec)
+        plan = plan_exec(exec_id, container, self._sandbox(container), spec)
         note = Note.new(container, spec.args, probe=probe)
         try:
             with trio.fail_after(START_TIMEOUT):

@@ -35,7 +35,9 @@ async def run_exec(context: Context, call: Exec, emitter: Emitter) -> ExitStatus
     lifeline, *streams = emitter.fds
     emitter.fds.clear()
     with Handover() as handover:
-        session = await context.execs.start(call.ref, call.spec, handover, lifeline, streams)
+        session = await context.execs.start(
+            call.ref, call.spec, handover, lifeline, streams, exec_id=call.exec_id
+        )
         if handover.fds:
             await emitter.send(session.started(), handover.fds)
         else:
