@@ -58,11 +58,6 @@ class Wire:
         return not poll.poll(0)
 
     @property
-    def clean(self) -> bool:
-        """Whether the last call is done and nothing went wrong; whether the peer is there is asked later."""
-        return self._session.reusable
-
-    @property
     def done(self) -> bool:
         """Whether the call in progress has its answer."""
         return self._session.done
