@@ -133,7 +133,7 @@ def test_a_terminal_is_left_and_taken_again(
         terminal.send(CTRL_C)
         terminal.expect("> ")
         terminal.send(keys)
-        terminal.expect("c runs on")
+        terminal.expect("c runs on\r\n")
         assert terminal.wait() == 0
         assert terminal.attributes() == before, "the terminal was left raw"
     with wherryd.terminal("attach", *option, "c") as terminal:

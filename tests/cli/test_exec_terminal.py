@@ -74,7 +74,7 @@ def test_the_keys_leave_it_running_and_it_can_go_on_printing(
         before = terminal.attributes()
         terminal.expect("up")
         terminal.send(b"word\n" + keys)
-        terminal.expect("runs on")
+        terminal.expect("runs on\r\n")
         assert terminal.wait() == 0
         assert terminal.attributes() == before
     assert wait_for(lambda: wherryd.cli("exec", web, "cat", "/tmp/done").stdout == "word\n"), "it is stuck"

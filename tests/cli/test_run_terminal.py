@@ -74,7 +74,7 @@ def test_ctrl_p_ctrl_q_leaves_it_running(wherryd: Daemon, busybox: Path) -> None
         before = terminal.attributes()
         terminal.expect("> ")
         terminal.send(CTRL_P + CTRL_Q)
-        terminal.expect("left runs on")
+        terminal.expect("left runs on\r\n")
         assert terminal.wait() == 0
         assert terminal.attributes() == before, "the terminal was left raw"
     assert field(wherryd, "left", "State.Status") == "running", "detaching ended the container"

@@ -155,9 +155,7 @@ class Attachment:
     def _leave(self, code: int, text: str) -> None:
         self._left = code
         if self._started is not None:
-            # A raw terminal does no carriage return by itself.
-            os.write(2, b"\r" if self._raw is not None else b"")
-            complain(text.format(self._started.name))
+            complain(text.format(self._started.name), raw=self._raw is not None)
 
     def _end_input(self) -> None:
         """Pass the end of our input on; with a terminal the user's ctrl-d does that."""

@@ -143,9 +143,7 @@ class ExecLoop:
     def _leave(self, code: int, text: str | None) -> None:
         self._left = code
         if text is not None:
-            # A raw terminal does no carriage return by itself.
-            os.write(2, b"\r" if self._raw is not None else b"")
-            complain(text.format(self._ref))
+            complain(text.format(self._ref), raw=self._raw is not None)
 
     def _exit_code(self) -> int:
         status = self._process.wait()

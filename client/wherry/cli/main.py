@@ -192,9 +192,10 @@ def help_text() -> str:
     return "\n".join(lines).rstrip() + "\n" + TAIL.rstrip()
 
 
-def complain(text: str) -> None:
-    """Print an error as one line."""
-    print("wherry: " + " ".join(text.split("\n")), file=sys.stderr)
+def complain(text: str, *, raw: bool = False) -> None:
+    """Print an error as one line. A `raw` terminal does no carriage return by itself."""
+    turn = "\r" if raw else ""
+    print(f"{turn}wherry: " + " ".join(text.split("\n")), file=sys.stderr, end=f"{turn}\n")
 
 
 def unwritten(error: OSError) -> int:
