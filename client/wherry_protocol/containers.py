@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluated by convert.py
+from wherry_protocol.limits import NO_LIMITS, Limits
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
@@ -99,6 +100,7 @@ class RunSpec(Value):
     tty_size: tuple[int, int] | None = None
     auto_remove: bool = False
     health: HealthCheck | None = None
+    limits: Limits = NO_LIMITS
 
 
 class ExitStatus(Value):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = (
     "system",
     "containers",
+    "limits",
     "images",
     "files",
     "event_log",

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from wherry_protocol import SOFTWARE_VERSION
-from wherry_protocol.errors import KernelFailure, NoSpace, WherryError
+from wherry_protocol.errors import NoSpace, WherryError
 from wherryd import journal
+from wherryd.cgroups.spares import SpareGroups
+from wherryd.cgroups.tree import plant
 from wherryd.containers.health import HealthWatch
 from wherryd.containers.manager import Manager
 from wherryd.containers.records import Records
@@ -38,8 +40,6 @@ from wherryd.control.facts import find_facts
 from wherryd.control.verbs import Verbs
 from wherryd.events.log import EventLog
 from wherryd.images.store import ImageStore
-from wherryd.kernel import cgroups
-from wherryd.kernel.errors import KernelError
 from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
 from wherryd.logs.pump import LogPump
@@ -53,7 +53,6 @@ from wherryd.volumes.store import VolumeStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherryd.kernel.cgroups import Hierarchies
     from wherryd.launcher.handle import Launcher
     from wherryd.settings import Settings
 
@@ -100,27 +99,29 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
     """Build, serve, take down."""
-    hierarchies = cgroups.find_hierarchies()
-    cgroup_root = Path(hierarchies.v2 or "/sys/fs/cgroup") / settings.instance
     with ExitStack() as stack:
         store = Store.open(settings.database)
         stack.callback(store.close)
         images = ImageStore(settings.images_dir, store.connection)
         images.recover()
-        _make_cgroup_root(cgroup_root)
-        stack.callback(_remove_cgroup_root, cgroup_root)
+        tree = plant(settings.instance, settings.run_dir)
+        stack.callback(tree.close)
+        tree.make()
+        spare_groups = SpareGroups(tree)
+        stack.callback(spare_groups.close)
         pump = LogPump()
         pump.start()
         stack.callback(pump.close)
         async with open_launcher(settings.run_dir) as launcher, trio.open_nursery() as background:
-            services = _services(settings, store, images, launcher, pump, cgroup_root)
+            services = _services(settings, store, images, launcher, pump, spare_groups)
             services.volumes.recover()
             background.start_soon(guarded, "state writer", services.records.run)
             background.start_soon(guarded, "trash", services.trash.run)
             sweep_spares(services)
             background.start_soon(guarded, "spares", services.spares.run)
+            background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
             _tell_of_ourselves(services, "start")
-            await _serve_containers(services, store, hierarchies, ready)
+            await _serve_containers(services, store, ready)
             _tell_of_ourselves(services, "stop")
             background.cancel_scope.cancel()
             _write_last(services.records)
@@ -146,7 +147,7 @@ def _services(
     images: ImageStore,
     launcher: Launcher,
     pump: LogPump,
-    cgroup_root: Path,
+    spare_groups: SpareGroups,
 ) -> Services:
     events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
     trash = Trash(settings.trash_dir)
@@ -168,20 +169,19 @@ def _services(
         ),
         trash=trash,
         spares=Spares(settings.spare_dir),
-        cgroup_root=cgroup_root,
+        cgroups=spare_groups.tree,
+        spare_groups=spare_groups,
     )
 
 
-async def _serve_containers(
-    services: Services, store: Store, hierarchies: Hierarchies, ready: Callable[[], None]
-) -> None:
+async def _serve_containers(services: Services, store: Store, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
         await recover(services, store, nursery)
         execs = Execs(services, nursery)
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))
-        context = Context(manager=manager, execs=execs, facts=find_facts(hierarchies))
+        context = Context(manager=manager, execs=execs, facts=find_facts(services.cgroups))
         await _serve_clients(services, Verbs(context), ready)
         sd_notify("STOPPING=1")
         if services.settings.stop_containers:
@@ -217,21 +217,3 @@ def _settle_memory() -> None:
     gc.freeze()
     # Most of what requests make is freed by its reference count; fewer collections, same memory.
     gc.set_threshold(20_000, 20, 50)
-
-
-def _make_cgroup_root(path: Path) -> None:
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise KernelFailure(
-            f"cgroup {path} cannot be made: {error.strerror}", errno=error.errno, path=str(path)
-        ) from error
-
-
-def _remove_cgroup_root(path: Path) -> None:
-    """Leave nothing behind; containers that go on keep their cgroups, and so the root."""
-    if not any(entry.is_dir() for entry in os.scandir(path)):
-        try:
-            cgroups.remove(str(path))
-        except KernelError as error:
-            journal.warning("cgroup not removed", cgroup=path, error=error)

@@ -49,7 +49,7 @@ class CrunExec:
 
 
 def _serve(bundle: str) -> None:
-    from wherryd.kernel.cgroups import find_hierarchies
+    from wherryd.kernel.hierarchies import find_hierarchies
     from wherryd.kernel.syscalls import MS_BIND, mount
 
     v2 = find_hierarchies().v2

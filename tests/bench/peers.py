@@ -60,7 +60,7 @@ def build_floor(directory: Path) -> Path:
 
 def floor_seconds(program: Path, image: Path) -> float:
     """One start-to-exit of the C floor, as it measures itself."""
-    from wherryd.kernel.cgroups import find_hierarchies
+    from wherryd.kernel.hierarchies import find_hierarchies
 
     command = [program, image, "1", find_hierarchies().v2 or ""]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -94,7 +94,7 @@ class Crun:
 
 
 def _serve_crun(image: str, directory: str) -> None:
-    from wherryd.kernel.cgroups import find_hierarchies
+    from wherryd.kernel.hierarchies import find_hierarchies
     from wherryd.kernel.syscalls import MS_BIND, mount, umount2
 
     v2 = find_hierarchies().v2

@@ -18,6 +18,7 @@ import pytest
 from wherryd.kernel import cgroups, features, machine, pidfd, syscalls
 from wherryd.kernel.capabilities import NUMBERS, last_cap
 from wherryd.kernel.errors import KernelError
+from wherryd.kernel.hierarchies import find_hierarchies
 from wherryd.kernel.mounts import Mount, mountinfo
 from wherryd.kernel.namespaces import new_network_namespace
 from wherryd.kernel.program import Program
@@ -32,7 +33,7 @@ WALL = 0x40000000
 
 @pytest.fixture
 def cgroup() -> Iterator[str]:
-    path = f"{cgroups.find_hierarchies().v2}/wherry-test-kernel-{os.getpid()}"
+    path = f"{find_hierarchies().v2}/wherry-test-kernel-{os.getpid()}"
     cgroups.create(path)
     yield path
     cgroups.cgroup_kill(path)
@@ -75,7 +76,7 @@ def test_mountinfo_of_this_process_has_its_root() -> None:
 
 
 def test_hierarchies_are_found_where_they_are() -> None:
-    found = cgroups.find_hierarchies()
+    found = find_hierarchies()
     assert found.v2 is not None
     assert Path(found.v2, "cgroup.procs").exists()
     for controller, path in found.v1.items():

@@ -17,6 +17,7 @@ from wherryd.containers.mountpoints import bind
 from wherryd.containers.plan import build_plan
 from wherryd.images.reference import RootImage
 from wherryd.kernel import cgroups
+from wherryd.kernel.hierarchies import find_hierarchies
 from wherryd.launcher.handle import open_launcher
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Ground:
         self.run_dir = base / "run"
         self.mountpoint = self.run_dir / "root"
         self.containers = base / "containers"
-        self.cgroup = Path(cgroups.find_hierarchies().v2 or "") / f"wherry-test-{os.getpid()}-{base.name}"
+        self.cgroup = Path(find_hierarchies().v2 or "") / f"wherry-test-{os.getpid()}-{base.name}"
         self.mountpoint.mkdir(parents=True)
         self.containers.mkdir()
         self.cgroup.mkdir()
@@ -60,6 +61,7 @@ class Ground:
             config=config,
             directory=self.containers / name,
             cgroup=os.fspath(self.cgroup / name),
+            v1_cgroups=(),
             mountpoint=self.mountpoint,
             own_paths=(str(self.run_dir),),
         )

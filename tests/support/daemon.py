@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from support import proc
 from support.terminal import Terminal
 
+from wherryd.kernel.hierarchies import find_hierarchies
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -260,10 +262,21 @@ def entries(folder: Path) -> list[Path]:
 
 
 def cgroups_below(path: Path) -> list[Path]:
-    """Return a cgroup and all below it, parents first; none when it is gone."""
-    if path == Path() or not path.is_dir():
+    """Return a v2 cgroup, its namesakes in v1 hierarchies, and all below, parents first; none when gone.
+
+    Those that a supervisor has made ahead are none of anybody's.
+    """
+    if path == Path():
         return []
-    return [path, *sorted(each for each in path.rglob("*") if each.is_dir())]
+    found: list[Path] = []
+    for top in filter(Path.is_dir, (path, *_namesakes(path))):
+        below = sorted(each for each in top.rglob("*") if each.is_dir())
+        found += [top, *(each for each in below if not each.name.startswith("spare-"))]
+    return found
+
+
+def _namesakes(path: Path) -> list[Path]:
+    return [Path(mountpoint, path.name) for mountpoint in set(find_hierarchies().v1.values())]
 
 
 def mounts(below: Path) -> list[str]:
@@ -274,7 +287,10 @@ def mounts(below: Path) -> list[str]:
 
 def _remove_cgroup(path: Path) -> None:
     deadline = time.monotonic() + GONE_TIMEOUT
-    (path / "cgroup.kill").write_text("1", encoding="ascii")
+    if (path / "cgroup.kill").exists():
+        (path / "cgroup.kill").write_text("1", encoding="ascii")
+    for spare in path.glob("spare-*"):
+        spare.rmdir()
     while (path / "cgroup.procs").read_text(encoding="ascii") and time.monotonic() < deadline:
         time.sleep(0.01)
     path.rmdir()

@@ -57,7 +57,9 @@ def _of_daemon(each: daemon.Daemon) -> Counter[str]:
             kinds.pop(f"{each.state_dir}/state.db", None)
             things.update({f"descriptor {kind} of {process.name}": count for kind, count in kinds.items()})
     things.update(f"zombie {one}" for one in _zombies(each.pid, launcher))
-    things.update(f"cgroup {path}" for path in daemon.cgroups_below(each.cgroup))
+    # Not the supervisor's own: one is made in a hierarchy when the first container needs it.
+    ours = daemon.cgroups_below(each.cgroup)
+    things.update(f"cgroup {path}" for path in ours if path.name != each.cgroup.name)
     things.update(f"mount {line}" for line in daemon.mounts(each.root))
     # Not the trash: it is emptied for many at once, and Daemon.close waits for that.
     for folder in ("containers", "volumes"):

@@ -10,7 +10,7 @@ import trio
 
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure
 from wherryd import journal
-from wherryd.containers.cgroup import kill_all
+from wherryd.cgroups.waiting import kill_all
 from wherryd.containers.freezing import unpause
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell

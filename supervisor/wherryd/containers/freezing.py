@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import Conflict
-from wherryd.containers.cgroup import freeze, thaw
+from wherryd.cgroups.waiting import freeze, thaw
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.telling import tell
 

@@ -78,13 +78,15 @@ def build_plan(
     config: Config,
     directory: Path,
     cgroup: str,
+    v1_cgroups: tuple[str, ...],
     mountpoint: Path,
     own_paths: tuple[str, ...],
 ) -> Plan:
     """Return the plan of a start.
 
     `directory` is the container's own (upper, work, hosts, hostname, resolv.conf), `cgroup` its cgroup's
-    absolute path, `mountpoint` an empty directory of the host's, `own_paths` what no host path may lead into.
+    absolute path, `v1_cgroups` those of what v2 lacks, `mountpoint` an empty directory of the host's,
+    `own_paths` what no host path may lead into.
     Raises Unsupported.
     """
     spec = config.spec
@@ -93,6 +95,7 @@ def build_plan(
         id=container_id,
         title=f"wherryd: {spec.name or config.hostname}"[:_COMM_MAX],
         cgroup=cgroup,
+        v1_cgroups=v1_cgroups,
         namespaces=_namespaces(spec),
         network_fd=False,
         hostname=config.hostname,
@@ -107,7 +110,7 @@ def build_plan(
         terminal=spec.tty,
         console_size=spec.tty_size,
         rlimits=tuple(Rlimit(name=each.name, soft=each.soft, hard=each.hard) for each in spec.ulimits),
-        oom_score_adj=0,
+        oom_score_adj=spec.limits.oom_score_adj,
         umask=_UMASK,
         cwd=config.workdir,
         user=config.user,

@@ -15,7 +15,7 @@ import trio
 
 from wherry_protocol.containers import ExitStatus
 from wherryd import journal
-from wherryd.containers.cgroup import kill_all, wait_empty
+from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers.config import Config
 from wherryd.containers.container import Container
 from wherryd.containers.freezing import let_go
@@ -129,7 +129,8 @@ def _sweep(services: Services) -> None:
     for entry in os.scandir(services.settings.containers_dir):
         if services.registry.get(entry.name) is None:
             services.trash.take(services.settings.containers_dir / entry.name)
-    for entry in os.scandir(services.cgroup_root):
+    services.spare_groups.sweep({container.id for container in services.registry if container.alive})
+    for entry in os.scandir(services.cgroups.v2):
         container = services.registry.get(entry.name)
         if entry.is_dir() and (container is None or not container.alive):
             try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wherryd.cgroups.group import Group
 from wherryd.containers.plan import build_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wherryd.cgroups.spares import SpareGroups
+    from wherryd.cgroups.tree import Tree
     from wherryd.containers.config import Config
     from wherryd.containers.health import HealthWatch
     from wherryd.containers.records import Records
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The supervisor's parts. `cgroup_root` is the directory below which each container has its cgroup."""
+    """The supervisor's parts. `cgroups` is where the containers' groups are, in every hierarchy."""
 
     settings: Settings
     registry: Registry
@@ -40,19 +43,26 @@ class Services:
     pump: LogPump
     trash: Trash
     spares: Spares
-    cgroup_root: Path
+    cgroups: Tree
+    spare_groups: SpareGroups
 
     def cgroup_of(self, container_id: str) -> Path:
-        """Return the directory of a container's cgroup."""
-        return self.cgroup_root / container_id
+        """Return the directory of a container's v2 cgroup."""
+        return self.cgroups.v2 / container_id
+
+    def group_of(self, container_id: str) -> Group:
+        """Return a container's groups, in every hierarchy."""
+        return Group(container_id, self.cgroups, self.spare_groups)
 
     def plan_of(self, container_id: str, config: Config) -> Plan:
         """Return what the launcher does to start a container."""
+        group = self.group_of(container_id)
         return build_plan(
             container_id=container_id,
             config=config,
             directory=self.settings.containers_dir / container_id,
-            cgroup=str(self.cgroup_of(container_id)),
+            cgroup=str(group.v2),
+            v1_cgroups=group.to_join(config.spec.limits),
             mountpoint=self.settings.mountpoint,
             own_paths=self.settings.own_paths,
         )

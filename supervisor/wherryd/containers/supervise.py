@@ -23,8 +23,8 @@ import trio
 from wherry_protocol.containers import ExitStatus
 from wherry_protocol.errors import InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
+from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers import files
-from wherryd.containers.cgroup import kill_all, wait_empty
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.making import record
@@ -204,9 +204,9 @@ class Launch:
     def _set_up(self) -> Plan:
         container, services = self._container, self._services
         log_ready = files.prepare(container.directory, container.config, services.spares)
-        cgroup = services.cgroup_of(container.id)
-        _make_cgroup(cgroup)
-        self._undo.callback(_discard_cgroup, cgroup)
+        group = services.group_of(container.id)
+        self._undo.callback(group.remove)
+        group.make(container.config.spec.limits)
         plan = self._plan = services.plan_of(container.id, container.config)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())
@@ -254,12 +254,15 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
 async def _end(container: Container, services: Services) -> ExitStatus:
     """Wait for the end, of the first process and then of everything that it left."""
     status = await services.launcher.wait_exit(container.id)
-    cgroup = services.cgroup_of(container.id)
+    group = services.group_of(container.id)
+    cgroup = group.v2
     oom_killed = _oom_killed(cgroup)
-    if not _is_removed(cgroup):
+    if _is_removed(cgroup):
+        group.let_go()
+    else:
         await _end_stragglers(container, cgroup)
         oom_killed = _oom_killed(cgroup)
-        _discard_cgroup(cgroup)
+        group.remove()
     await _drain(container)
     if status.signal is None and status.code is None:
         return ExitStatus(oom_killed=oom_killed, error="nobody saw how it ended: the launcher was gone")
@@ -308,21 +311,6 @@ def _oom_killed(cgroup: Path) -> bool | None:
         return None
     counters = dict(line.split() for line in text.splitlines())
     return int(counters.get("oom_kill", "0")) > 0
-
-
-def _make_cgroup(cgroup: Path) -> None:
-    try:
-        cgroups.create(str(cgroup))
-    except KernelError as error:
-        if error.errno != errno.EEXIST:
-            raise KernelFailure(str(error), errno=error.errno, path=str(cgroup)) from error
-
-
-def _discard_cgroup(cgroup: Path) -> None:
-    try:
-        cgroups.remove(str(cgroup))
-    except KernelError as error:
-        journal.error("cgroup not removed", cgroup=cgroup, error=error)
 
 
 def _open_log(container: Container) -> None:

@@ -14,8 +14,8 @@ from wherry_protocol.system import Controller, SystemInfo, VersionInfo
 from wherryd import __version__
 
 if TYPE_CHECKING:
+    from wherryd.cgroups.tree import Tree
     from wherryd.containers.manager import Manager
-    from wherryd.kernel.cgroups import Hierarchies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +24,17 @@ class Facts:
 
     pid: int
     started_at: float
-    hierarchies: Hierarchies
+    tree: Tree
     warnings: tuple[str, ...]
 
 
-def find_facts(hierarchies: Hierarchies) -> Facts:
+def find_facts(tree: Tree) -> Facts:
     """Look at the host."""
     return Facts(
         pid=os.getpid(),
         started_at=time.time(),
-        hierarchies=hierarchies,
-        warnings=tuple(_warnings(hierarchies)),
+        tree=tree,
+        warnings=tuple(_warnings(tree)),
     )
 
 
@@ -51,9 +51,9 @@ def version_info() -> VersionInfo:
 def system_info(facts: Facts, manager: Manager) -> SystemInfo:
     """Return the answer to `info`."""
     services = manager.services
-    found = facts.hierarchies
+    found = facts.tree.hierarchies
     states = Counter(container.summary().state for container in services.registry)
-    mounted = [(name, "v2", found.v2 or "") for name in found.v2_controllers]
+    mounted = [(name, "v2", str(facts.tree.base)) for name in sorted(facts.tree.controllers)]
     mounted += [(name, "v1", path) for name, path in found.v1.items()]
     return SystemInfo(
         version=__version__,
@@ -65,7 +65,7 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
         kernel=os.uname().release,
         python=platform.python_version(),
         cgroup_mode=found.mode,
-        cgroup_path=str(services.cgroup_root),
+        cgroup_path=str(services.cgroups.v2),
         controllers=tuple(
             Controller(name=name, hierarchy=hierarchy, mountpoint=path) for name, hierarchy, path in mounted
         ),
@@ -75,10 +75,13 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
     )
 
 
-def _warnings(hierarchies: Hierarchies) -> list[str]:
+def _warnings(tree: Tree) -> list[str]:
     warnings: list[str] = []
-    if "memory" not in hierarchies.v2_controllers:
-        warnings.append("cgroup v2 has no memory controller here: OOM kills are not told")
+    warnings += [
+        tree.why_missing(name)
+        for name in ("cpu", "cpuset", "io", "memory", "pids")
+        if tree.version_of(name) is None
+    ]
     if not _has_capability_sys_resource():
         warnings.append("no CAP_SYS_RESOURCE: hard limits of ulimits cannot be raised")
     return warnings

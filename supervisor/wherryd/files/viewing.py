@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from wherry_protocol.errors import Conflict
 from wherryd.containers import files
 from wherryd.containers.lifecycle import Phase
-from wherryd.containers.plan import build_plan
 from wherryd.files.job import View
 
 if TYPE_CHECKING:
@@ -94,14 +93,7 @@ def _process(container: Container) -> Generator[int]:
 
 def _binds(container: Container, services: Services) -> Binds:
     """Return what a start would bind into the root."""
-    plan = build_plan(
-        container_id=container.id,
-        config=container.config,
-        directory=container.directory,
-        cgroup=str(services.cgroup_of(container.id)),
-        mountpoint=services.settings.mountpoint,
-        own_paths=services.settings.own_paths,
-    )
+    plan = services.plan_of(container.id, container.config)
     return tuple(
         (
             mount.source,

@@ -1,6 +1,6 @@
-"""Control groups: where the hierarchies are, and one group's life, events and kill.
+"""Control groups: one group's life, events and kill, of either version.
 
-Owns the names of cgroupfs files. Must never choose where groups go or what their limits are.
+Owns how cgroupfs files are read and written. Must never choose where groups go or what their limits are.
 """
 
 from __future__ import annotations
@@ -9,37 +9,15 @@ import errno
 import os
 
 from wherryd.kernel.errors import KernelError, from_oserror
-from wherryd.kernel.mounts import mountinfo
+from wherryd.kernel.pidfd import pidfd_open, pidfd_send_signal
+from wherryd.kernel.procfs import cgroup_pids
 
+GONE = (errno.ENOENT, errno.ENODEV)
+"""What an operation on a group that is gone, or on a file that it has not, fails with."""
 
-class Hierarchies:
-    """Where cgroups are mounted: `v2` (None: nowhere) with its controllers, and each v1 controller's path."""
-
-    def __init__(self, v2: str | None, v2_controllers: tuple[str, ...], v1: dict[str, str]) -> None:
-        self.v2 = v2
-        self.v2_controllers = v2_controllers
-        self.v1 = v1
-
-    @property
-    def mode(self) -> str:
-        """Return "v2", "hybrid" or "v1"."""
-        if self.v2 is None:
-            return "v1"
-        return "hybrid" if self.v1 else "v2"
-
-
-def find_hierarchies() -> Hierarchies:
-    """Return the hierarchies mounted in this mount namespace. Raises KernelError."""
-    v2: str | None = None
-    v1: dict[str, str] = {}
-    for mount in mountinfo():
-        if mount.fstype == "cgroup2" and v2 is None:
-            v2 = mount.mountpoint
-        elif mount.fstype == "cgroup":
-            named = [option for option in mount.super_options if option not in ("rw", "ro")]
-            v1.update((option, mount.mountpoint) for option in named if "=" not in option)
-    controllers = tuple(read(f"{v2}/cgroup.controllers").split()) if v2 else ()
-    return Hierarchies(v2, controllers, v1)
+_SIGKILL = 9
+_KILL_ROUNDS = 100
+"""More than any forking outlasts: each ends all that were there, and the next sees what they forked."""
 
 
 class CgroupEvents:
@@ -104,17 +82,71 @@ def populated(path: str) -> bool:
     try:
         return CgroupEvents(read(f"{path}/cgroup.events")).populated
     except KernelError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV):
+        if error.errno in GONE:
             return False
         raise
 
 
 def cgroup_kill(path: str) -> None:
-    """SIGKILL every process in the group and below, however they fork; no group is fine. Linux 5.14."""
+    """SIGKILL every process of a group and below, however they fork; no group is fine. Raises KernelError."""
     try:
         write(f"{path}/cgroup.kill", "1")
     except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
+        if error.errno not in GONE:
+            raise
+        if os.path.isdir(path):
+            kill_each(path)
+
+
+def kill_each(path: str) -> None:
+    """Do what cgroup.kill does where the kernel has none (before Linux 5.14): freeze, signal each, thaw.
+
+    What is frozen neither forks nor frees its number; SIGKILL ends it all the same.
+    """
+    _write_if_there(f"{path}/cgroup.freeze", "1")
+    try:
+        for _ in range(_KILL_ROUNDS):
+            alive = cgroup_pids(path)
+            if not alive:
+                return
+            _signal_those_still_there(path, alive)
+    finally:
+        _write_if_there(f"{path}/cgroup.freeze", "0")
+
+
+def _signal_those_still_there(path: str, pids: list[int]) -> None:
+    held = {pid: fd for pid in pids if (fd := _pidfd_if_there(pid)) is not None}
+    try:
+        # A number that is in the group after its descriptor was opened is that process's.
+        for pid in held.keys() & set(cgroup_pids(path)):
+            _kill_if_there(held[pid])
+    finally:
+        for fd in held.values():
+            os.close(fd)
+
+
+def _pidfd_if_there(pid: int) -> int | None:
+    try:
+        return pidfd_open(pid)
+    except KernelError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return None
+        raise
+
+
+def _kill_if_there(pidfd: int) -> None:
+    try:
+        pidfd_send_signal(pidfd, _SIGKILL)
+    except KernelError as error:
+        if error.errno != errno.ESRCH:
+            raise
+
+
+def _write_if_there(path: str, text: str) -> None:
+    try:
+        write(path, text)
+    except KernelError as error:
+        if error.errno not in GONE:
             raise
 
 
@@ -148,3 +180,14 @@ def open_cgroup(path: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise from_oserror(error, "open cgroup", path) from error
+
+
+def open_tasks(path: str) -> int:
+    """Return a descriptor of a v1 group's `tasks`: a thread that writes "0" moves itself there.
+
+    Unlike a write to cgroup.procs that waits for no grace period of RCU, which takes 5 to 13 ms.
+    """
+    try:
+        return os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_oserror(error, "open", f"{path}/tasks") from error

@@ -9,8 +9,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from wherryd.kernel.cgroups import find_hierarchies
 from wherryd.kernel.errors import KernelError
+from wherryd.kernel.hierarchies import find_hierarchies
 from wherryd.kernel.syscalls import close_range, mount_setattr, move_mount, open_tree, openat2, pidfd_open
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def _namespaces() -> list[str]:
 
 
 def _overlay() -> list[str]:
-    with open("/proc/filesystems", encoding="ascii") as file:
-        if "\toverlay\n" in file.read():
-            return []
+    if _knows("overlay"):
+        return []
     release = os.uname().release
     if os.path.exists(f"/lib/modules/{release}/kernel/fs/overlayfs"):
         return []  # mount(2) loads the module
@@ -71,7 +70,12 @@ def _overlay() -> list[str]:
 def _cgroups() -> list[str]:
     v2 = find_hierarchies().v2
     if v2 is None:
-        return ["cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup/unified"]
+        return [] if _knows("cgroup2") else ["no cgroup v2: the kernel is built without it"]
     if not os.access(v2, os.W_OK):
         return [f"cgroup v2 at {v2} is read-only"]
     return []
+
+
+def _knows(fstype: str) -> bool:
+    with open("/proc/filesystems", encoding="ascii") as file:
+        return f"\t{fstype}\n" in file.read()

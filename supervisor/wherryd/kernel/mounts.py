@@ -112,6 +112,11 @@ def attach(tree: int, target: int) -> None:
     move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
+def mount_cgroup2(path: str) -> None:
+    """Mount the cgroup v2 hierarchy on the directory `path`."""
+    mount("cgroup2", path, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "")
+
+
 def make_private(path: str) -> None:
     """Stop every mount at and below `path` from passing mounts on, in both directions."""
     mount("", path, "", MS_REC | MS_PRIVATE, "")

@@ -45,9 +45,13 @@ class Program(Sequence):
         """Put a descriptor in another place. dup3(2)."""
         self.add("dup3", old, new, os.O_CLOEXEC if cloexec else 0)
 
+    def close(self, first: int, last: int) -> None:
+        """Close descriptors. close_range(2)."""
+        self.add("close_range", first, last)
+
     def close_from(self, first: int) -> None:
         """Close every descriptor from `first` on. close_range(2)."""
-        self.add("close_range", first, (1 << 32) - 1)
+        self.close(first, (1 << 32) - 1)
 
     def make_controlling(self, terminal: int) -> None:
         """Make it the controlling terminal. ioctl_tty(2)."""

@@ -65,29 +65,49 @@ class Masked:
     __hash__ = None  # type: ignore[assignment]  # compared only
 
 
-def prepare(plan: Plan, who: User, stdio: tuple[int, int, int], highest_cap: int, masked: Masked) -> Program:
-    """Return the calls of the child, to the execution of the command. `stdio` becomes 0, 1 and 2."""
+def prepare(
+    plan: Plan,
+    who: User,
+    stdio: tuple[int, int, int],
+    tasks: tuple[int, ...],
+    highest_cap: int,
+    masked: Masked,
+) -> Program:
+    """Return the calls of the child, to the execution of the command.
+
+    `stdio` becomes 0, 1 and 2; `tasks` are what v1 cgroups are joined by, close-on-exec.
+    """
     program = Program()
-    _session(program, plan, stdio, _STATUS_FD)
+    _session(program, plan, stdio, tasks, _STATUS_FD)
     _mounts(program, plan, masked)
     _limits(program, plan)
+    _join_cgroups(program, tasks)
+    if tasks and "cgroup" in plan.namespaces:
+        # Once more: what it is in now is to be the root of what it sees.
+        program.unshare(CLONE_NEWCGROUP)
     _identity(program, plan, who, highest_cap)
     _command(program, plan, who)
     return program
 
 
 def prepare_join(
-    plan: ExecPlan, who: User, stdio: tuple[int, int, int], status: int, highest_cap: int
+    plan: ExecPlan,
+    who: User,
+    stdio: tuple[int, int, int],
+    tasks: tuple[int, ...],
+    status: int,
+    highest_cap: int,
 ) -> Program:
     """Return the calls of a process that joins a container, whose namespaces the worker has taken on."""
     program = Program()
     program.step = "detach"
     program.dup(status, _STATUS_FD, cloexec=True)
-    _session(program, plan, stdio, _STATUS_FD + 1)
+    _session(program, plan, stdio, tasks, _STATUS_FD + 1)
     program.step = "cwd"
     # After every descriptor of ours is closed: a path through /proc/self/fd could lead out (CVE-2024-21626).
     program.chdir(plan.cwd)
     _limits(program, plan)
+    _join_cgroups(program, tasks)
     _identity(program, plan, who, highest_cap)
     program.step = "status"
     # Should our worker be killed before it can tell of the process, this tells: no cgroup of its own does.
@@ -96,10 +116,20 @@ def prepare_join(
     return program
 
 
-def _session(program: Program, plan: Plan | ExecPlan, stdio: tuple[int, int, int], close_from: int) -> None:
+def _session(
+    program: Program,
+    plan: Plan | ExecPlan,
+    stdio: tuple[int, int, int],
+    kept: tuple[int, ...],
+    close_from: int,
+) -> None:
     program.step = "detach"
     for target, source in enumerate(stdio):
         program.dup(source, target)
+    for fd in sorted(kept):
+        if fd > close_from:
+            program.close(close_from, fd - 1)
+        close_from = fd + 1
     program.close_from(close_from)
     program.setsid()
     program.join_new_session_keyring()
@@ -142,6 +172,13 @@ def _limits(program: Program, plan: Plan | ExecPlan) -> None:
     program.step = "limits"
     for rlimit in plan.rlimits:
         program.set_rlimit(rlimit.name, rlimit.soft, rlimit.hard)
+
+
+def _join_cgroups(program: Program, tasks: tuple[int, ...]) -> None:
+    """Join v1 cgroups, after all that takes memory: a limit may be as small as the command's own needs."""
+    program.step = "cgroup"
+    for fd in tasks:
+        program.write(fd, b"0")
 
 
 def _identity(program: Program, plan: Plan | ExecPlan, who: User, highest_cap: int) -> None:

@@ -27,11 +27,12 @@ class ExecPlan(Frozen):
     id: str
     title: str
     cgroup: str
+    v1_cgroups: tuple[str, ...]
     terminal: bool
     console_size: tuple[int, int] | None
     streams: tuple[int, ...]
     rlimits: tuple[Rlimit, ...]
-    oom_score_adj: int
+    oom_score_adj: int | None
     umask: int
     cwd: str
     user: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from wherryd.kernel.cgroups import open_cgroup
+from wherryd.kernel.cgroups import open_cgroup, open_tasks
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.mounts import attach, clone_tree
 from wherryd.kernel.namespaces import FLAGS
@@ -49,6 +49,7 @@ class Job:
         self._oom = oom
         self._host = host
         self._cgroup = -1
+        self._tasks: tuple[int, ...] = ()
         status, *self._streams = fds
         self.status = Status(status)
         if plan.network_fd:
@@ -69,7 +70,7 @@ class Job:
         who = user.resolve(self.plan.user)
         self._own_stdio(who, stdio)
         self._at("clone")
-        program = child.prepare(self.plan, who, stdio, highest_cap, kit.masked)
+        program = child.prepare(self.plan, who, stdio, self._tasks, highest_cap, kit.masked)
         self._fork(program, terminal)
 
     def _at(self, step: str) -> None:
@@ -78,6 +79,8 @@ class Job:
     def _namespaces(self) -> Kit:
         self._at("namespaces")
         self._cgroup = open_cgroup(self.plan.cgroup)
+        # Now: the host's cgroupfs is out of reach when they are needed.
+        self._tasks = tuple(map(open_tasks, self.plan.v1_cgroups))
         kit = self.kit or Kit(self.shape, self._host, self._network)
         unshare(CLONE_NEWNS)
         if "uts" in self.plan.namespaces:
@@ -124,14 +127,14 @@ class Job:
     def _fork(self, program: Program, terminal: tuple[int, int] | None) -> None:
         namespace = flags_of(self.plan.namespaces) & CLONE_NEWPID
         os.umask(self.plan.umask)
-        self._oom.raise_to(self.plan.oom_score_adj)
         try:
+            self._oom.set(self.plan.oom_score_adj)
             # Without a PID namespace of its own the child has neighbours: see Program.
             start = program.start if namespace else program.start_copy
             # CLONE_PARENT takes the exit signal over from us.
             process = start(CLONE_PARENT | CLONE_INTO_CGROUP | namespace, self._cgroup)
         finally:
-            self._oom.restore(self.plan.oom_score_adj)
+            self._oom.restore()
         self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
 

@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 
-from wherryd.kernel.cgroups import open_cgroup
+from wherryd.kernel.cgroups import open_cgroup, open_tasks
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
@@ -49,6 +49,7 @@ class Join:
         """Take the steps of the plan up to the fork, and fork."""
         self.step = "cgroup"
         cgroup = open_cgroup(self.plan.cgroup)
+        tasks = tuple(map(open_tasks, self.plan.v1_cgroups))
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
@@ -61,7 +62,7 @@ class Join:
         who = user.resolve(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
-        program = child.prepare_join(self.plan, who, stdio, self.status.fd, highest_cap)
+        program = child.prepare_join(self.plan, who, stdio, tasks, self.status.fd, highest_cap)
         self._fork(program, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:
@@ -79,12 +80,12 @@ class Join:
 
     def _fork(self, program: Program, cgroup: int, terminal: tuple[int, int] | None) -> None:
         os.umask(self.plan.umask)
-        self._oom.raise_to(self.plan.oom_score_adj)
         try:
+            self._oom.set(self.plan.oom_score_adj)
             # A copy of our memory: the container's other processes must not reach the original.
             process = program.start_copy(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
         finally:
-            self._oom.restore(self.plan.oom_score_adj)
+            self._oom.restore()
         self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
 

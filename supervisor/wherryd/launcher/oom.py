@@ -1,8 +1,10 @@
-"""The worker's oom_score_adj, which its children inherit. Must never lower what the host decided."""
+"""The worker's oom_score_adj, which its children inherit. Must never lower it unless that was asked for."""
 
 from __future__ import annotations
 
 import os
+
+from wherryd.kernel.errors import KernelError
 
 OOM_FD = 5
 
@@ -18,13 +20,24 @@ class OomScore:
             os.close(file)
         self._file = OOM_FD
         self._own = int(os.read(self._file, 16))
+        self._changed = False
 
-    def raise_to(self, score: int) -> None:
-        """Raise it, never lower it: that would need CAP_SYS_RESOURCE, and undo what the host decided."""
-        if score > self._own:
+    def set(self, score: int | None) -> None:
+        """Set it; None is 0, if that is more than the host decided. Raises KernelError."""
+        score = max(0, self._own) if score is None else score
+        if score != self._own:
+            self._write(score)
+            self._changed = True
+
+    def restore(self) -> None:
+        """Undo `set`."""
+        if self._changed:
+            self._changed = False
+            self._write(self._own)
+
+    def _write(self, score: int) -> None:
+        try:
             os.write(self._file, b"%d" % score)
-
-    def restore(self, score: int) -> None:
-        """Undo `raise_to`."""
-        if score > self._own:
-            os.write(self._file, b"%d" % self._own)
+        except OSError as error:
+            hint = f"to go below {self._own} needs CAP_SYS_RESOURCE, which the supervisor lacks"
+            raise KernelError("oom_score_adj", str(score), error.errno or 0, hint) from error

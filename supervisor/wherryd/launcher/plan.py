@@ -116,13 +116,15 @@ class Plan(Frozen):
 
     `namespaces` in OCI names; without "network" the host's is kept, unless `network_fd` says that
     a ready one rides along with the request. `seccomp` is an array of struct sock_filter.
-    `oom_score_adj` is never set below what the launcher itself has. `links` are (target, path).
-    `own_paths` are the supervisor's directories.
+    `oom_score_adj` None is 0, or what the launcher itself has if that is more. `links` are (target, path).
+    `own_paths` are the supervisor's directories. Each process joins the `v1_cgroups` itself, at the last
+    moment: what its set-up takes is not charged to them.
     """
 
     id: str
     title: str
     cgroup: str
+    v1_cgroups: tuple[str, ...]
     namespaces: tuple[str, ...]
     network_fd: bool
     hostname: str
@@ -137,7 +139,7 @@ class Plan(Frozen):
     terminal: bool
     console_size: tuple[int, int] | None
     rlimits: tuple[Rlimit, ...]
-    oom_score_adj: int
+    oom_score_adj: int | None
     umask: int
     cwd: str
     user: str
@@ -194,10 +196,13 @@ def _process_lines(plan: Plan) -> Iterator[str]:
         yield f"stdio: {'a pipe' if plan.stdin else '/dev/null'}, a pipe, a pipe"
     for rlimit in plan.rlimits:
         yield f"rlimit {rlimit.name} {rlimit.soft}:{rlimit.hard}"
-    yield f"oom_score_adj {plan.oom_score_adj}, umask {plan.umask:03o}, cwd {plan.cwd}"
+    score = "" if plan.oom_score_adj is None else f"oom_score_adj {plan.oom_score_adj}, "
+    yield f"{score}umask {plan.umask:03o}, cwd {plan.cwd}"
     yield f"user {plan.user or 'root'}, capabilities: {' '.join(plan.capabilities) or 'none'}"
     if plan.no_new_privileges:
         yield "no_new_privs"
+    for path in plan.v1_cgroups:
+        yield f"join v1 cgroup {path}"
     if plan.seccomp is not None:
         yield f"seccomp filter of {len(plan.seccomp) // 8} instructions"
     yield f"env {' '.join(sorted(plan.env))}"

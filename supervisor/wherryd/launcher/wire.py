@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 2
+VERSION = 3
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 MARK = b"\xc1"

@@ -31,15 +31,13 @@ within 10 ms, and forgets what it held back when the cgroup is removed meanwhile
 FREEZE_TIMEOUT = 10.0
 """Seconds; a process in an uninterruptible sleep can hold a freeze up for ever."""
 
-_GONE = (errno.ENOENT, errno.ENODEV)
-
 
 async def wait_events(path: Path, reached: Callable[[CgroupEvents], bool]) -> None:
     """Wait until cgroup.events says what `reached` looks for, or the cgroup is gone."""
     try:
         events = cgroups.open_events(str(path))
     except KernelError as error:
-        if error.errno in _GONE:
+        if error.errno in cgroups.GONE:
             return
         raise
     try:
@@ -53,7 +51,7 @@ async def wait_events(path: Path, reached: Callable[[CgroupEvents], bool]) -> No
             finally:
                 trio.lowlevel.notify_closing(poll.fileno())
     except KernelError as error:
-        if error.errno not in _GONE:
+        if error.errno not in cgroups.GONE:
             raise
     finally:
         os.close(events)
@@ -93,8 +91,11 @@ def thaw(path: Path) -> None:
 
 
 def kill_all(path: Path) -> None:
-    """SIGKILL every process of a cgroup, however they fork. Raises KernelFailure."""
-    _write(path, "cgroup.kill", "1")
+    """SIGKILL every process of a cgroup, however they fork; no group is fine. Raises KernelFailure."""
+    try:
+        cgroups.cgroup_kill(str(path))
+    except KernelError as error:
+        raise KernelFailure(str(error), errno=error.errno, path=str(path)) from error
 
 
 def _write(path: Path, file: str, text: str) -> bool:
@@ -102,7 +103,7 @@ def _write(path: Path, file: str, text: str) -> bool:
     try:
         cgroups.write(f"{path}/{file}", text)
     except KernelError as error:
-        if error.errno in _GONE:
+        if error.errno in cgroups.GONE:
             return False
         raise KernelFailure(str(error), errno=error.errno, path=str(path)) from error
     return True

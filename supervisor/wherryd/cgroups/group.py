@@ -1,0 +1,175 @@
+"""One container's groups: a v2 one that it begins in, and one in each v1 hierarchy that it needs.
+
+A v1 group is joined late, by the container's process itself: what its set-up takes is never charged to it.
+Owns making, bounding and removing them. Must never wait: limits of what runs are changed by settling.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from wherry_protocol.errors import BadRequest, KernelFailure, Unsupported
+from wherry_protocol.limits import NO_LIMITS
+from wherryd import journal
+from wherryd.cgroups.limits import ALWAYS, controllers_of, rates_of, writes
+from wherryd.cgroups.tree import fill_cpuset
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from wherry_protocol.limits import Limits
+    from wherryd.cgroups.limits import Write
+    from wherryd.cgroups.spares import SpareGroups
+    from wherryd.cgroups.tree import Tree
+
+_HINTS = {
+    errno.EBUSY: "more than that is in use now",
+    errno.EINVAL: "the kernel does not take this value",
+    errno.ENODEV: "it is no whole disk, or has no I/O scheduler that could do this",
+    errno.EOPNOTSUPP: "the device has no I/O scheduler that could do this",
+    errno.EROFS: "the hierarchy is mounted read-only",
+}
+
+
+class Group:
+    """A container's groups. `v2` may not exist yet, or any more."""
+
+    __slots__ = ("_spares", "container_id", "tree", "v2")
+
+    def __init__(self, container_id: str, tree: Tree, spares: SpareGroups) -> None:
+        self.container_id = container_id
+        self.tree = tree
+        self.v2 = tree.v2 / container_id
+        self._spares = spares
+
+    @property
+    def v1(self) -> dict[str, Path]:
+        """The v1 groups that there are, by controller (by its v2 name: "io" is blkio)."""
+        there = {name: parent / self.container_id for name, parent in self.tree.v1.items()}
+        return {name: path for name, path in there.items() if path.is_dir()}
+
+    def path_of(self, controller: str) -> tuple[Path, int] | None:
+        """Return the group that has a controller (by its v2 name), and the version; None when none has."""
+        version = self.tree.version_of(controller)
+        if version == 1:
+            path = self.tree.v1[controller] / self.container_id
+            return (path, 1) if path.is_dir() else None
+        return None if version is None else (self.v2, version)
+
+    def to_join(self, limits: Limits) -> tuple[str, ...]:
+        """Return the v1 groups that each process is to join, co-mounted ones once."""
+        known = self.tree.v1
+        parents = dict.fromkeys(known[name] for name in controllers_of(limits) if name in known)
+        return tuple([f"{parent}/{self.container_id}" for parent in parents])
+
+    def make(self, limits: Limits) -> None:
+        """Make what a start needs, with its limits. Raises KernelFailure, Unsupported.
+
+        `remove` undoes it, also where it failed half way.
+        """
+        _create(str(self.v2))
+        spare = self._spares.take(self.container_id)
+        if not spare:
+            self.add(ALWAYS)
+        if limits is not NO_LIMITS:
+            self.add(controllers_of(limits)[len(ALWAYS) :])
+        elif spare:
+            return
+        for write in self.writes(limits):
+            self.write(write)
+
+    def add(self, controllers: Iterable[str]) -> None:
+        """Have controllers, which are here, in the groups. Raises KernelFailure, Unsupported."""
+        for name in controllers:
+            version = self.tree.version_of(name)
+            if version == 1:
+                self._add_v1(name)
+            elif version is not None:
+                self.tree.enable((name,))
+            elif name not in ALWAYS:
+                raise Unsupported(self.tree.why_missing(name))
+
+    def _add_v1(self, controller: str) -> None:
+        self.tree.make_v1(controller)
+        path = self.tree.v1[controller] / self.container_id
+        _create(str(path))
+        if controller == "cpuset":
+            fill_cpuset(path)
+
+    def writes(self, limits: Limits) -> list[Write]:
+        """Return what limits come to here. Raises BadRequest for what is no device."""
+        numbers = {rate.path: device_number(rate.path) for rate in rates_of(limits)}
+        return writes(limits, self.tree.version_of, numbers)
+
+    def write(self, write: Write) -> tuple[str, str] | None:
+        """Write a limit; return the path of the file and what it said. Raises KernelFailure, Unsupported.
+
+        None when nothing was written: nobody asked for it, and it cannot be.
+        """
+        found = self.path_of(write.controller)
+        if found is None:
+            if write.wish:
+                return None
+            raise Unsupported(f"{write.option}: {self.tree.why_missing(write.controller)}")
+        directory, version = found
+        for file, text in ((write.file, write.text), *((write.instead,) if write.instead else ())):
+            path = f"{directory}/{file}"
+            if os.path.exists(path):
+                before = cgroups.read(path)
+                _write(write, path, text)
+                return path, before
+        if write.wish:
+            return None
+        raise Unsupported(
+            f"{write.option}: cgroup controller {write.controller} (v{version}) has no {write.file} here",
+            hint="this kernel is built without it, or only the other version of cgroups has it",
+        )
+
+    def remove(self) -> None:
+        """Remove all that is empty; what is left is told in the journal, and goes at the next start."""
+        try:
+            cgroups.remove(str(self.v2))
+        except KernelError as error:
+            journal.error("cgroup not removed", cgroup=self.v2, error=error)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Have the v1 groups removed soon: the v2 one is gone, so nothing is in them."""
+        self._spares.discard(self.container_id)
+
+
+def device_number(path: str) -> str:
+    """Return "major:minor" of a block device. Raises BadRequest."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BadRequest(f"device {path!r}: {error.strerror}", path=path) from error
+    if not stat.S_ISBLK(status.st_mode):
+        raise BadRequest(f"device {path!r} is no block device", hint="such as /dev/sda", path=path)
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+
+def _create(path: str) -> None:
+    try:
+        cgroups.create(path)
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise KernelFailure(str(error), errno=error.errno, path=path) from error
+
+
+def _write(write: Write, path: str, text: str) -> None:
+    try:
+        cgroups.write(path, text)
+    except KernelError as error:
+        raise KernelFailure(
+            f"{write.option}: cgroup controller {write.controller} does not take {text!r}: {error.strerror}",
+            hint=_HINTS.get(error.errno or 0),
+            errno=error.errno,
+            path=path,
+        ) from error
