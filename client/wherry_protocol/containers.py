@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.limits import NO_LIMITS, Limits
+from wherry_protocol.networks import DEFAULT, Endpoint, EndpointSpec
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
@@ -70,6 +71,10 @@ class RunSpec(Value):
     `stdin` keeps a pipe open for the container (-i); `tty` gives it a terminal of `tty_size`
     (rows, columns). `stop_timeout` is in seconds; `stop_signal` None takes the image's, else SIGTERM.
     `health` None is the image's healthcheck.
+    `network` is the name of a network, "none" (loopback only), "host", or "container:NAME" (that one's);
+    what is asked of it, and of further networks, is in `endpoints`. `dns`, `dns_search` and `dns_options`
+    replace the host's in resolv.conf; `extra_hosts` are "NAME:IP" ("NAME:host-gateway": the bridge) for
+    /etc/hosts.
 
     Example:
         RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
@@ -94,7 +99,12 @@ class RunSpec(Value):
     labels: Mapping[str, str] = NOTHING
     stop_signal: str | None = None
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
-    network: Literal["none", "host"] = "none"
+    network: str = DEFAULT
+    endpoints: tuple[EndpointSpec, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
     stdin: bool = False
     tty: bool = False
     tty_size: tuple[int, int] | None = None
@@ -196,6 +206,7 @@ class ContainerDetails(Value):
     health_check: HealthCheck | None = None
     mounts: tuple[MountPoint, ...] = ()
     exposed_ports: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 class Create(Call[Created]):

@@ -27,6 +27,7 @@ MODULES = (
     "housekeeping",
     "health",
     "processes",
+    "networks",
 )
 
 ENVELOPE = ("id", "op", "fds")

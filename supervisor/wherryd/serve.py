@@ -43,6 +43,7 @@ from wherryd.images.store import ImageStore
 from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
 from wherryd.logs.pump import LogPump
+from wherryd.network.service import Networks
 from wherryd.notify import sd_notify
 from wherryd.processes.execs import Execs
 from wherryd.processes.probe import Prober
@@ -120,6 +121,9 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             sweep_spares(services)
             background.start_soon(guarded, "spares", services.spares.run)
             background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
+            background.start_soon(guarded, "networks", services.networks.run)
+            if settings.default_network == "bridge":
+                background.start_soon(services.networks.prepare)
             _tell_of_ourselves(services, "start")
             await _serve_containers(services, store, ready)
             _tell_of_ourselves(services, "stop")
@@ -151,9 +155,10 @@ def _services(
 ) -> Services:
     events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
     trash = Trash(settings.trash_dir)
+    registry = Registry()
     return Services(
         settings=settings,
-        registry=Registry(),
+        registry=registry,
         records=Records(store, events),
         events=events,
         health=HealthWatch(),
@@ -167,6 +172,7 @@ def _services(
             mountpoint=settings.mountpoint,
             tell=lambda action, name: events.emit("volume", action, name, {"driver": "local"}),
         ),
+        networks=Networks(store.connection, registry, settings.instance),
         trash=trash,
         spares=Spares(settings.spare_dir),
         cgroups=spare_groups.tree,

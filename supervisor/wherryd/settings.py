@@ -21,18 +21,25 @@ CONFIG_FILE = Path("/etc/wherry/config.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/wherry")
 DEFAULT_RUN_DIR = Path("/run/wherry")
 
+NETWORKS = ("bridge", "none", "host")
+"""What a container that asks for no network may get: the first, unless somebody says otherwise."""
+
 SOCKET_PATH_MAX = 107
 """sun_path of sockaddr_un less its closing NUL (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What one supervisor runs with. `instance` names it wherever the kernel has one name space for all."""
+    """What one supervisor runs with. `instance` names it wherever the kernel has one name space for all.
+
+    `default_network` is what containers get that ask for none.
+    """
 
     state_dir: Path
     run_dir: Path
     stop_containers: bool = False
     debug: bool = False
+    default_network: str = "bridge"
 
     @property
     def instance(self) -> str:
@@ -110,6 +117,7 @@ def load_settings(
         ),
         stop_containers=stop_containers or bool(config.get("stop_containers", False)),
         debug=debug,
+        default_network=_network(environ.get("WHERRY_DEFAULT_NETWORK") or config.get("default_network")),
     )
     if len(os.fsencode(settings.control_socket)) > SOCKET_PATH_MAX:
         raise BadRequest(
@@ -127,7 +135,20 @@ def _directory(value: str | None, default: Path) -> Path:
     return Path(os.path.realpath(value))
 
 
-_KINDS: dict[str, type] = {"state_dir": str, "run_dir": str, "stop_containers": bool}
+def _network(value: str | None) -> str:
+    if value is None:
+        return NETWORKS[0]
+    if value not in NETWORKS:
+        raise BadRequest(f"default network {value[:40]!r} is unknown", hint=f"one of {', '.join(NETWORKS)}")
+    return value
+
+
+_KINDS: dict[str, type] = {
+    "state_dir": str,
+    "run_dir": str,
+    "stop_containers": bool,
+    "default_network": str,
+}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ async def records(process: trio.Process, decode: Callable[[Any], R], what: str) 
 
 def _import_paths() -> list[str]:
     found: list[str] = []
-    for package in ("wherryd", "msgpack", "zstandard"):
+    for package in ("wherryd", "msgpack", "zstandard", "pyroute2"):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
             raise InternalError(f"the package {package} is not installed")

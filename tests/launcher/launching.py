@@ -50,7 +50,7 @@ class Ground:
         """As `plan`, for a given id: another start of the same container."""
         layers = (os.fspath(image or self.image),)
         config = resolve(
-            RunSpec(image="test", command=command, **spec),
+            RunSpec(image="test", command=command, **{"network": "none", **spec}),
             RootImage(reference="test", digest=None, layers=layers),
             name,
             tuple(map(bind, spec.get("volumes", ()))),

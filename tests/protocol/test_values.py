@@ -84,7 +84,10 @@ def test_every_value_crosses_the_socket_unchanged(kind: type[Value], data: st.Da
         ({"image": "x", "tty": 1}, "tty: expected true or false"),
         ({"image": "x", "stop_timeout": "1"}, "stop_timeout: expected a number"),
         ({"image": "x", "stop_timeout": True}, "stop_timeout: expected a number"),
-        ({"image": "x", "network": "bridge"}, "network: expected one of none, host"),
+        (
+            {"image": "x", "volumes": [{"source": "", "target": "/", "propagation": "shared"}]},
+            "volumes[0].propagation: expected one of rprivate",
+        ),
         ({"image": "x", "command": "sh"}, "command: expected a list"),
         ({"image": "x", "command": ["sh", None]}, "command[1]: expected a string, got nil"),
         ({"image": "x", "volumes": [{"source": "/a"}]}, "volumes[0].target: missing"),

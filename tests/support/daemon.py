@@ -59,6 +59,8 @@ class Daemon:
         self.run_dir = self.root / "run"
         self.cgroup = Path()
         self.pass_fds: tuple[int, ...] = ()
+        self.default_network = "none"
+        """What containers get that ask for no network: most tests need none."""
         self._log_path = self.root / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Process] = set()
@@ -90,6 +92,7 @@ class Daemon:
             "WHERRY_STATE_DIR": str(self.state_dir),
             "WHERRY_RUN_DIR": str(self.run_dir),
             "WHERRY_NO_AUTOSTART": "1",
+            "WHERRY_DEFAULT_NETWORK": self.default_network,
         }
 
     def start(self, *flags: str) -> None:

@@ -10,6 +10,7 @@ import os
 from wherry.cli.health_options import add_health_options, health_check
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
+from wherry_protocol.networks import DEFAULT
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,7 +84,12 @@ def add_options(parser: Parser) -> None:
         default=DEFAULT_STOP_TIMEOUT,
         help="until SIGKILL (10)",
     )
-    add("--network", choices=("none", "host"), default="none", help="loopback only, or the host's (none)")
+    add(
+        "--network",
+        metavar="NETWORK",
+        default=DEFAULT,
+        help="a network, none, host, or container:NAME (bridge)",
+    )
     add_health_options(parser)
     add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 

@@ -15,6 +15,7 @@ import trio
 
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
 from wherry_protocol.health import Health
+from wherry_protocol.networks import Endpoint
 from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
@@ -70,6 +71,8 @@ class Container:
         self.log_trouble: str | None = None
         self.made_volumes: tuple[str, ...] = ()
         """Names of the volumes that were made for it, anonymous or not."""
+        self.endpoints: tuple[Endpoint, ...] = ()
+        """Where it is on networks, while it runs: see network/joining.py."""
         self.recorded = True
         """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
@@ -106,8 +109,10 @@ class Container:
     def status_json(self) -> dict[str, Any]:
         """Return what changes of it, for the state database."""
         health = {"health": self.health.to_wire()} if self.health is not None else {}
+        endpoints = {"endpoints": [each.to_wire() for each in self.endpoints]} if self.endpoints else {}
         return {
             **health,
+            **endpoints,
             "phase": self.phase.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -124,6 +129,7 @@ class Container:
         self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
         self.pid = status["pid"]
         self.health = Health.from_wire(status["health"]) if "health" in status else None
+        self.endpoints = tuple(map(Endpoint.from_wire, status.get("endpoints", ())))
         if not self.alive and self.exit is not None:
             self.ended.set()
 
@@ -174,6 +180,7 @@ class Container:
             mounts=config.mounts,
             health=self.shown_health,
             health_check=config.health,
+            endpoints=self.endpoints,
         )
 
 

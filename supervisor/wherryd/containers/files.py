@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import ImageError, KernelFailure, NoSpace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherryd.containers.config import Config
     from wherryd.containers.spares import Spares
+    from wherryd.network.hosts import Etc
 
 _NO_SPACE = (28, 30, 122)
 """ENOSPC, EROFS, EDQUOT."""
@@ -22,8 +24,6 @@ _NO_SPACE = (28, 30, 122)
 _UPPER_MODE = 0o755
 
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
-
-_RESOLV_NONE = "# no network\n"
 
 
 def make(base: str) -> None:
@@ -35,8 +35,10 @@ def make(base: str) -> None:
         _write(f"{base}/{name}", b"")
 
 
-def prepare(directory: Path, config: Config, spares: Spares) -> bool:
+def prepare(directory: Path, config: Config, etc: Etc, spares: Spares) -> bool:
     """Make (or make again) everything a start needs; say whether the log is ready and empty, too.
+
+    `etc` is what the files of ETC_FILES say.
 
     Raises NoSpace, ImageError, KernelFailure.
     """
@@ -46,7 +48,7 @@ def prepare(directory: Path, config: Config, spares: Spares) -> bool:
     except OSError as error:
         raise ImageError(f"image directory {layer}: {error.strerror}", path=layer) from error
     try:
-        return _prepare(str(directory), config, root, spares)
+        return _prepare(str(directory), etc, root, spares)
     except OSError as error:
         kind = NoSpace if error.errno in _NO_SPACE else KernelFailure
         raise kind(
@@ -56,7 +58,7 @@ def prepare(directory: Path, config: Config, spares: Spares) -> bool:
         ) from error
 
 
-def _prepare(base: str, config: Config, root: os.stat_result, spares: Spares) -> bool:
+def _prepare(base: str, etc: Etc, root: os.stat_result, spares: Spares) -> bool:
     spare = False
     if os.path.isdir(base):
         # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
@@ -68,7 +70,7 @@ def _prepare(base: str, config: Config, root: os.stat_result, spares: Spares) ->
         if not spare:
             make(base)
         _own_root(base + "/upper", root)
-    for name, text in _etc_files(config):
+    for name, text in zip(ETC_FILES, etc, strict=True):
         _write(f"{base}/{name}", text)
     return spare
 
@@ -84,29 +86,6 @@ def _own_root(upper: str, root: os.stat_result) -> None:
         os.chmod(upper, mode)
     if root.st_uid or root.st_gid:
         os.chown(upper, root.st_uid, root.st_gid)
-
-
-def _etc_files(config: Config) -> tuple[tuple[str, bytes], ...]:
-    name = config.hostname
-    if config.spec.network == "host":
-        return (
-            ("hosts", _host_file("/etc/hosts")),
-            ("resolv.conf", _host_file("/etc/resolv.conf")),
-            ("hostname", f"{name}\n".encode()),
-        )
-    hosts = f"127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback {name}\n"
-    return (
-        ("hosts", hosts.encode()),
-        ("resolv.conf", _RESOLV_NONE.encode()),
-        ("hostname", f"{name}\n".encode()),
-    )
-
-
-def _host_file(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 def _write(path: str, text: bytes) -> None:

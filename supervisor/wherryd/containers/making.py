@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wherryd.containers import config, mounting, names
 from wherryd.containers.container import Container
 from wherryd.containers.telling import tell
+from wherryd.network import modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ async def make(
 
     Raises BadRequest, Conflict, ImageError, NoSpace.
     """
+    spec = modes.settle(spec, services.settings.default_network)
     config.check_spec(spec)
     if spec.name is not None:
         services.registry.check_free(spec.name)
@@ -78,6 +80,7 @@ def add(container: Container, services: Services) -> None:
 
 async def preview(spec: RunSpec, services: Services) -> str:
     """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
+    spec = modes.settle(spec, services.settings.default_network)
     config.check_spec(spec)
     if spec.volumes or spec.volumes_from:
         await mounting.check(spec, services)

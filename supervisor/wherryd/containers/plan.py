@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wherryd.containers import init
 from wherryd.containers.mountpoints import check_target
 from wherryd.launcher.plan import Device, Mount, Plan, Rlimit, Root
+from wherryd.network.modes import takes_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def build_plan(
         cgroup=cgroup,
         v1_cgroups=v1_cgroups,
         namespaces=_namespaces(spec),
-        network_fd=False,
+        network_fd=takes_namespace(spec),
         hostname=config.hostname,
         root=_root(config, directory, mountpoint),
         own_paths=own_paths,
@@ -124,7 +125,7 @@ def build_plan(
 
 def _namespaces(spec: RunSpec) -> tuple[str, ...]:
     private = ("mount", "pid", "uts", "ipc", "cgroup")
-    return private if spec.network == "host" else (*private, "network")
+    return (*private, "network") if spec.network == "none" else private
 
 
 def _root(config: Config, directory: Path, mountpoint: Path) -> Root:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Launcher
     from wherryd.launcher.plan import Plan
     from wherryd.logs.pump import LogPump
+    from wherryd.network.service import Networks
     from wherryd.settings import Settings
     from wherryd.volumes.store import VolumeStore
 
@@ -39,6 +40,7 @@ class Services:
     health: HealthWatch
     images: ImageStore
     volumes: VolumeStore
+    networks: Networks
     launcher: Launcher
     pump: LogPump
     trash: Trash

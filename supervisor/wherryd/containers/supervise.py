@@ -24,7 +24,7 @@ from wherry_protocol.containers import ExitStatus
 from wherry_protocol.errors import InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
-from wherryd.containers import files
+from wherryd.containers import files, joining
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.making import record
@@ -129,6 +129,7 @@ async def watch(container: Container, services: Services) -> None:
     if container.run is not None:
         container.run.close()
         container.run = None
+    services.networks.detach(container)
     container.exit = status
     container.finished_at = time.time()
     container.move(Event.EXIT)
@@ -170,6 +171,7 @@ class Launch:
         self._offset = 0
         self._asked: Asked | None = None
         self._failed: Exception | None = None
+        self._network: int | None = None
 
     def begin(self) -> None:
         """Set everything up and ask the launcher, in this very step; `finish` is to follow, and tells errors.
@@ -179,8 +181,10 @@ class Launch:
         if self._container.readers:
             return
         try:
+            if joining.needs_namespace(self._container) and not self._join_nowait():
+                return
             plan = self._set_up()
-            self._asked = self._services.launcher.ask(plan)
+            self._asked = self._services.launcher.ask(plan, self._network)
             self._record()
         except Exception as error:  # noqa: BLE001 - `finish` raises it
             self._failed = error
@@ -195,15 +199,19 @@ class Launch:
                 raise self._failed
             if container.readers:
                 await container.readers.wait_gone()
+            if self._plan is None and joining.needs_namespace(container):
+                self._own(await joining.join(container, services))
             plan = self._plan or self._set_up()
             self._record()
             spawned = await self._spawned(plan)
             self._undo.pop_all()
+        self._let_go()
         return _attach(container, services, spawned, self._offset)
 
     def _set_up(self) -> Plan:
         container, services = self._container, self._services
-        log_ready = files.prepare(container.directory, container.config, services.spares)
+        etc = joining.etc_files(container, services)
+        log_ready = files.prepare(container.directory, container.config, etc, services.spares)
         group = services.group_of(container.id)
         self._undo.callback(group.remove)
         group.make(container.config.spec.limits)
@@ -216,6 +224,24 @@ class Launch:
         self._offset = 0 if log_ready else container.log.size()
         return plan
 
+    def _join_nowait(self) -> bool:
+        """Take a network namespace that is ready; say whether there was one."""
+        namespace = joining.join_nowait(self._container, self._services)
+        if namespace is not None:
+            self._own(namespace)
+        return namespace is not None
+
+    def _own(self, namespace: int) -> None:
+        self._network = namespace
+        self._undo.callback(self._services.networks.detach, self._container)
+        self._undo.callback(self._let_go)
+
+    def _let_go(self) -> None:
+        """Close the network namespace: the container's processes hold it, or nobody shall."""
+        if self._network is not None:
+            os.close(self._network)
+            self._network = None
+
     def _record(self) -> None:
         """Put a first run on record, while it is set up: a full disk calls it off long before it executes."""
         if not self._container.recorded:
@@ -225,7 +251,9 @@ class Launch:
         container, launcher = self._container, self._services.launcher
         try:
             with trio.fail_after(START_TIMEOUT):
-                return await (launcher.answer(self._asked) if self._asked else launcher.spawn(plan))
+                if self._asked is not None:
+                    return await launcher.answer(self._asked)
+                return await launcher.spawn(plan, self._network)
         except SpawnFailed as error:
             raise start_error(container.name, container.config.args[0], error) from error
         except trio.TooSlowError as error:

@@ -14,6 +14,7 @@ from wherry_protocol.errors import Conflict
 from wherryd.containers import files
 from wherryd.containers.lifecycle import Phase
 from wherryd.files.job import View
+from wherryd.network.hosts import etc_files
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -75,7 +76,8 @@ def _view(container: Container, services: Services, binds: Binds) -> Generator[V
                 yield view._replace(pidfd=pidfd)
         else:
             if not container.directory.exists():
-                files.prepare(container.directory, container.config, services.spares)
+                etc = etc_files(container.config.spec, container.config.hostname, ())
+                files.prepare(container.directory, container.config, etc, services.spares)
             yield view
 
 

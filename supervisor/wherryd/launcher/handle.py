@@ -106,14 +106,14 @@ class Launcher:
         """
         return await self._start(plan.id, _request(plan), () if netns is None else (netns,))
 
-    def ask(self, plan: Plan) -> Asked | None:
+    def ask(self, plan: Plan, netns: int | None = None) -> Asked | None:
         """Ask for a container's start, in this very step; `answer` is to follow, whatever happens.
 
         None, and nothing done, when it is not possible at once: `spawn` it then.
         """
         if self._link is None or plan.id in self._pending:
             return None
-        self._link.send(_request(plan))
+        self._link.send(_request(plan), () if netns is None else (netns,))
         asked = self._pending[plan.id] = Asked(plan.id)
         return asked
 

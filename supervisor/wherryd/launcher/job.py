@@ -15,10 +15,12 @@ from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
 from wherryd.kernel.syscalls import (
     CLONE_INTO_CGROUP,
+    CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_PARENT,
     sethostname,
+    setns,
     unshare,
 )
 from wherryd.launcher import child, root, source, user
@@ -81,7 +83,10 @@ class Job:
         self._cgroup = open_cgroup(self.plan.cgroup)
         # Now: the host's cgroupfs is out of reach when they are needed.
         self._tasks = tuple(map(open_tasks, self.plan.v1_cgroups))
-        kit = self.kit or Kit(self.shape, self._host, self._network)
+        kit = self.kit or Kit(self.shape, self._host)
+        if self._network is not None:
+            setns(self._network, CLONE_NEWNET)
+            self.entered |= CLONE_NEWNET
         unshare(CLONE_NEWNS)
         if "uts" in self.plan.namespaces:
             sethostname(self.plan.hostname)

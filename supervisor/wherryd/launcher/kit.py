@@ -32,7 +32,8 @@ class Shape:
 
     def __init__(self, plan: Plan) -> None:
         self.namespaces = plan.namespaces
-        self.mounts = tuple(mount for mount in plan.mounts if _is_own(mount))
+        self.network_fd = plan.network_fd
+        self.mounts = tuple(mount for mount in plan.mounts if _is_own(mount, plan))
         self.devices = plan.devices
         self.links = plan.links
         self.masked_paths = plan.masked_paths
@@ -43,7 +44,9 @@ class Shape:
     __hash__ = None  # type: ignore[assignment]  # compared only
 
 
-def _is_own(mount: Mount) -> bool:
+def _is_own(mount: Mount, plan: Plan) -> bool:
+    if plan.network_fd and mount.type == "sysfs":
+        return False  # it shows the network namespace that it was made in
     return mount.type not in {"bind", *child.DEFERRED} and mount.destination.startswith(_OWN)
 
 
@@ -51,13 +54,12 @@ class Kit:
     """Detached mounts by their destination, and a read-only empty directory to hide directories with.
 
     Made in namespaces of its own, which the process stays in. `host` is a pidfd of a process whose namespaces
-    are kept where the shape names none; `network` is a network namespace to use instead of a new one.
-    Raises KernelError.
+    are kept where the shape names none. Raises KernelError.
     """
 
-    def __init__(self, shape: Shape, host: int, network: int | None = None) -> None:
+    def __init__(self, shape: Shape, host: int) -> None:
         self.shape = shape
-        self._enter_new(shape.namespaces, host, network)
+        self._enter_new(shape.namespaces, host)
         self._namespaces = tuple(map(_own_namespace, ("uts", "ipc", "net")))
         self._mounts: dict[str, int] = {}
         for mount in shape.mounts:
@@ -83,13 +85,10 @@ class Kit:
         for fd in self._namespaces:
             setns(fd, 0)
 
-    def _enter_new(self, namespaces: tuple[str, ...], host: int, network: int | None) -> None:
+    def _enter_new(self, namespaces: tuple[str, ...], host: int) -> None:
         new = sum(flag for name, flag in _TAKEN_ON.items() if name in namespaces)
         if new != TAKEN_ON:
             setns(host, TAKEN_ON & ~new)
-        if network is not None:
-            setns(network, CLONE_NEWNET)
-            new &= ~CLONE_NEWNET
         unshare(new)
         if new & CLONE_NEWNET:
             loopback_up()

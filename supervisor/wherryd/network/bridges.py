@@ -1,0 +1,133 @@
+"""The bridges of networks: made when they are first needed, made again after a reboot, taken down.
+
+Owns what is up. Nothing is made before it is needed, but for what a running container has already.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.errors import Conflict
+from wherry_protocol.networks import BRIDGE
+from wherryd import journal
+from wherryd.network import addresses, model
+from wherryd.network.addresses import Range
+from wherryd.network.model import Network
+
+if TYPE_CHECKING:
+    from wherryd.network.firewall import Firewall
+    from wherryd.network.helper import Helper
+    from wherryd.network.known import KnownNetworks
+    from wherryd.network.model import LinkNames
+
+DEFAULT_MTU = 1500
+
+
+class Bridges:
+    """The bridges of one supervisor. `mtu` is what its links have: the host's uplink has no more."""
+
+    def __init__(self, known: KnownNetworks, helper: Helper, firewall: Firewall, names: LinkNames) -> None:
+        self._known = known
+        self._helper = helper
+        self._firewall = firewall
+        self._names = names
+        self._lock = trio.Lock()
+        self._forwarding: set[int] = set()
+        self.mtu = DEFAULT_MTU
+        self.notes: list[str] = []
+        """What was changed of the host, for a person."""
+
+    async def default(self) -> Network:
+        """Return the network "bridge", which is put on record the first time. Raises Conflict, NoSpace."""
+        async with self._lock:
+            network = self._known.get(BRIDGE)
+            if network is None:
+                network = await self._new_default()
+                self._known.add(network)
+            return network
+
+    async def ensure(self, network: Network) -> None:
+        """Have a network's bridge up. Raises Conflict when the host uses its subnet, KernelFailure."""
+        if network.up:
+            return
+        async with self._lock:
+            if not network.up:
+                await self._raise(network)
+
+    async def take_down(self, network: Network) -> None:
+        """Remove a network's bridge. Raises KernelFailure."""
+        async with self._lock:
+            network.up = False
+            await self._firewall.network_down(network)
+            await self._helper.call("remove_links", (network.bridge,))
+
+    async def taken(self, but: str = "") -> list[addresses.Network]:
+        """Return every range that the host or a network of ours uses, but what the link `but` has."""
+        found = (await self._helper.call("list_ranges")).value
+        ranges = [ip_network(cidr, strict=False) for cidr, link in found if link != but]
+        return ranges + [
+            each.network for network in self._known if network.bridge != but for each in network.ranges
+        ]
+
+    async def _new_default(self) -> Network:
+        start = 0 if self._names.default == "wherry0" else int(self._names.default[-8:], 16)
+        chosen = addresses.free_default(await self.taken(), start)
+        return new_network(BRIDGE, self._names.default, (Range(chosen),))
+
+    async def _raise(self, network: Network) -> None:
+        await self._check_free(network)
+        self.mtu = min((await self._helper.call("uplink_mtu")).value or DEFAULT_MTU, DEFAULT_MTU)
+        for each in network.ranges:
+            await self._enable_forwarding(each.network.version)
+        own = [(str(each.gateway), each.prefix) for each in network.ranges]
+        await self._helper.call("make_bridge", network.bridge, network.mac, own, self.mtu)
+        try:
+            await self._firewall.network_up(network)
+        except BaseException:
+            self._helper.tell("remove_links", (network.bridge,))
+            raise
+        network.up = True
+        journal.info("network up", network=network.name, bridge=network.bridge, subnet=network.ipv4.network)
+
+    async def _check_free(self, network: Network) -> None:
+        """Refuse a subnet that the host has come to use; the default network takes another one then."""
+        taken = await self.taken(network.bridge)
+        for each in network.ranges:
+            other = addresses.overlap(each.network, [found for found in taken if found.prefixlen])
+            if other is None:
+                continue
+            if network.predefined and network.ipv4.unused:
+                network.ranges = (Range(addresses.free_default(taken, 0)),)
+                self._known.save(network)
+                return
+            raise Conflict(
+                f"network {network.name}: its subnet {each.network} is used by the host ({other})",
+                hint="remove that route or address, or the network",
+            )
+
+    async def _enable_forwarding(self, version: int) -> None:
+        if version in self._forwarding:
+            return
+        if (await self._helper.call("enable_forwarding", version)).value:
+            name = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"  # noqa: PLR2004
+            journal.warning("host setting changed", setting=name, value=1)
+            self.notes.append(f"{name} was set to 1: containers need the host to forward packets")
+        self._forwarding.add(version)
+
+
+def new_network(name: str, bridge: str, ranges: tuple[Range, ...], *, network_id: str = "") -> Network:
+    """Return a network that is not on record yet. Its bridge's MAC address stays as long as it lives."""
+    return Network(
+        id=network_id or model.new_id(),
+        name=name,
+        bridge=bridge,
+        mac="02:42:" + secrets.token_bytes(4).hex(":"),
+        ranges=ranges,
+        created_at=time.time(),
+        labels={},
+    )

@@ -1,0 +1,179 @@
+"""Bridges, and the veth pairs that join network namespaces to them: what the network process does with links.
+
+Every operation is whole: what failed half-way is taken back.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from wherryd.kernel.namespaces import new_network_namespace
+from wherryd.network import rtnl
+from wherryd.network.made import Made
+from wherryd.network.rtnl import Rtnl, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    End = Mapping[str, Any]
+    """Where a namespace is on a bridge: an Endpoint as it travels, with `bridge` and `mtu`."""
+
+_SYSCTL = "/proc/sys/net"
+_FORWARD = {4: f"{_SYSCTL}/ipv4/ip_forward", 6: f"{_SYSCTL}/ipv6/conf/all/forwarding"}
+
+_own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+_host = Rtnl()
+
+
+def make_bridge(
+    name: str, mac: str, addresses: Sequence[tuple[str, int]], mtu: int, *, fds: list[int]
+) -> int:
+    """Make a bridge with these addresses, the host's in it, or set one right; return its index."""
+    del fds
+    _host.do(rtnl.new_bridge(name, mac))
+    index = socket.if_nametoindex(name)
+    try:
+        _set_ipv6(name, on=any(":" in address for address, _ in addresses))
+        _host.do(
+            rtnl.set_link(index, name, [("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu)], up=True),
+            *(rtnl.new_address(index, address, prefix) for address, prefix in addresses),
+        )
+    except BaseException:
+        _host.do(rtnl.delete_link(name))
+        raise
+    return index
+
+
+def remove_links(names: Sequence[str], *, fds: list[int]) -> None:
+    """Remove links, if they are there: bridges, or pairs by the name of one end."""
+    del fds
+    for name in names:
+        _host.do(rtnl.delete_link(name))
+
+
+def make_namespace(ends: Sequence[End], *, fds: list[int]) -> Made:
+    """Make a network namespace that is on bridges; answers with its descriptor."""
+    del fds
+    namespace = new_network_namespace()
+    made: list[str] = []
+    try:
+        for end in ends:
+            made.append(end["link"])
+            _join(namespace, end)
+    except BaseException:
+        os.close(namespace)
+        for name in made:
+            _host.do(rtnl.delete_link(name))
+        raise
+    return Made(None, (namespace,))
+
+
+def join(end: End, *, fds: list[int]) -> None:
+    """Put a namespace (a descriptor of it, or the pidfd of a process in it) on one more bridge."""
+    try:
+        _join(fds[0], end)
+    except BaseException:
+        _host.do(rtnl.delete_link(end["link"]))
+        raise
+
+
+def _join(namespace: int, end: End) -> None:
+    master = socket.if_nametoindex(end["bridge"])
+    link, interface = end["link"], end["interface"]
+    with inside(namespace, _own):
+        fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        inner = Rtnl()
+    try:
+        _host.do(rtnl.new_veth(link, master, interface, end["mac_address"], fd, end["mtu"]))
+        _set_ipv6(link, on=False)
+        with inside(namespace, _own):
+            index = socket.if_nametoindex(interface)
+            _set_ipv6(interface, on=end.get("ip6") is not None)
+        inner.do(*_settings(index, end))
+    finally:
+        inner.close()
+        os.close(fd)
+
+
+def _settings(index: int, end: End) -> list[rtnl.Message]:
+    found = [rtnl.set_link(index, end["interface"], up=True)]
+    for address, prefix, gateway in (("ip", "prefix", "gateway"), ("ip6", "prefix6", "gateway6")):
+        if end.get(address):
+            found.append(rtnl.new_address(index, end[address], end[prefix]))
+            if end.get("primary") and end.get(gateway):
+                found.append(rtnl.new_default_route(index, end[gateway]))
+    return found
+
+
+def _set_ipv6(name: str, *, on: bool) -> None:
+    """Have IPv6 on a link, without what routers say; or not at all. A kernel without IPv6 has it nowhere."""
+    folder = f"{_SYSCTL}/ipv6/conf/{name}"
+    with suppress(FileNotFoundError):
+        if on:
+            _write(f"{folder}/accept_ra", "0")
+        _write(f"{folder}/disable_ipv6", "0" if on else "1")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def enable_forwarding(version: int, *, fds: list[int]) -> bool:
+    """Have the host forward packets; say whether that is new."""
+    del fds
+    path = _FORWARD[version]
+    with open(path, encoding="ascii") as file:
+        if file.read().strip() != "0":
+            return False
+    _write(path, "1")
+    return True
+
+
+def list_links(prefixes: Sequence[str], *, fds: list[int]) -> list[str]:
+    """Return the names of the host's links that begin with one of the prefixes."""
+    del fds
+    return [name for _, name in socket.if_nameindex() if name.startswith(tuple(prefixes))]
+
+
+def list_ranges(*, fds: list[int]) -> list[tuple[str, str]]:
+    """Return what the host has routes to, as (CIDR, link's name): addresses of links are among them."""
+    del fds
+    names = dict(socket.if_nameindex())
+    found: list[tuple[str, str]] = []
+    for body in _host.dump(rtnl.list_routes()):
+        route = rtnl.route_of(body)
+        destination = route.get_attr("RTA_DST")
+        if destination is not None:
+            found.append((f"{destination}/{route['dst_len']}", names.get(route.get_attr("RTA_OIF"), "")))
+    return found
+
+
+def uplink_mtu(*, fds: list[int]) -> int | None:
+    """Return the MTU of the link that the host's default route uses; None without one."""
+    del fds
+    for body in _host.dump(rtnl.list_routes()):
+        route = rtnl.route_of(body)
+        index = route.get_attr("RTA_OIF")
+        if route["dst_len"] == 0 and route["family"] == socket.AF_INET and index is not None:
+            with open(f"/sys/class/net/{socket.if_indextoname(index)}/mtu", encoding="ascii") as file:
+                return int(file.read())
+    return None
+
+
+OPS = {
+    function.__name__: function
+    for function in (
+        make_bridge,
+        remove_links,
+        make_namespace,
+        join,
+        enable_forwarding,
+        list_links,
+        list_ranges,
+        uplink_mtu,
+    )
+}

@@ -1,0 +1,41 @@
+"""What a request's network words mean: whether a container has networks, and which. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry_protocol.networks import DEFAULT, EndpointSpec
+
+if TYPE_CHECKING:
+    from wherry_protocol.containers import RunSpec
+
+CONTAINER = "container:"
+
+
+def settle(spec: RunSpec, default: str) -> RunSpec:
+    """Return the request with the network that it will have, if it left that open."""
+    return spec.replace(network=default) if spec.network == DEFAULT else spec
+
+
+def has_networks(spec: RunSpec) -> bool:
+    """Say whether a container is on bridges."""
+    return spec.network not in ("none", "host") and not spec.network.startswith(CONTAINER)
+
+
+def other_container(spec: RunSpec) -> str | None:
+    """Return the container whose network a container is in, if it is in one's."""
+    return spec.network.removeprefix(CONTAINER) if spec.network.startswith(CONTAINER) else None
+
+
+def takes_namespace(spec: RunSpec) -> bool:
+    """Say whether a container starts in a network namespace that is there before it."""
+    return spec.network not in ("none", "host")
+
+
+def wanted(spec: RunSpec) -> tuple[EndpointSpec, ...]:
+    """Return what a container asks of each of its networks, the primary one first."""
+    if not has_networks(spec):
+        return ()
+    asked = {each.network: each for each in spec.endpoints}
+    primary = asked.pop(spec.network, None) or EndpointSpec(network=spec.network)
+    return (primary, *asked.values())
