@@ -160,6 +160,7 @@ def _exit_code(status_: ExitStatus | None) -> int | None:
 
 
 def _host_config(spec: RunSpec) -> dict[str, Any]:
+    from wherry.limit_form import limit_fields
     from wherry.volume_form import bind_text
 
     return {
@@ -172,9 +173,7 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
         "Privileged": False,
         "ReadonlyRootfs": spec.read_only,
         "Init": spec.init,
-        "Memory": 0,
-        "NanoCpus": 0,
-        "PidsLimit": None,
+        **limit_fields(spec.limits),
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in spec.ulimits],
         "Tmpfs": {t.target: _tmpfs_options(t.size, t.mode, t.read_only, t.exec) for t in spec.tmpfs},
     }

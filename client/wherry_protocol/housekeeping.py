@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry_protocol.call import Call
 from wherry_protocol.containers import ContainerDetails, ContainerSummary
 from wherry_protocol.images import ImageSummary  # noqa: TC001 - evaluated by convert.py
+from wherry_protocol.limits import NO_LIMITS, Limits
 from wherry_protocol.typed import Mapping  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.value import Value
 from wherry_protocol.volumes import VolumeSummary  # noqa: TC001 - evaluated by convert.py
@@ -16,7 +17,8 @@ NOTHING: Mapping[str, str] = {}
 class Update(Call[ContainerDetails]):
     """Change what may change of a container, running or not; what is None stays. Answers what it is then.
 
-    The labels that `remove_labels` names go, then those of `labels` are added or replaced.
+    The labels that `remove_labels` names go, then those of `labels` are added or replaced. Limits that are
+    None in `limits` stay.
     """
 
     op = "update"
@@ -26,6 +28,7 @@ class Update(Call[ContainerDetails]):
     remove_labels: tuple[str, ...] = ()
     stop_signal: str | None = None
     stop_timeout: float | None = None
+    limits: Limits = NO_LIMITS
 
 
 class Pruned(Value):

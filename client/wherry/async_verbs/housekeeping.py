@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wherry_protocol import housekeeping
+    from wherry_protocol import limits as protocol_limits
     from wherry_protocol.containers import ContainerDetails
     from wherry_protocol.housekeeping import Pruned, Usage
+    from wherry_protocol.limits import Limits
 else:
     housekeeping = Lazy("wherry_protocol.housekeeping")
+    protocol_limits = Lazy("wherry_protocol.limits")
 
 
 class AsyncHousekeepingVerbs(AsyncVerbsBase):
@@ -31,10 +34,13 @@ class AsyncHousekeepingVerbs(AsyncVerbsBase):
         remove_labels: Sequence[str] = (),
         stop_signal: str | None = None,
         stop_timeout: float | None = None,
+        limits: Limits | None = None,
     ) -> ContainerDetails:
         """Change what may change of a container, running or not; return everything about it.
 
-        The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is.
+        The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is,
+        also in `limits`. Raises Conflict when more memory is in use than it may have then, KernelFailure and
+        Unsupported when the kernel does not take a limit: nothing is changed then.
         """
         return await self.call(
             housekeeping.Update(
@@ -43,6 +49,7 @@ class AsyncHousekeepingVerbs(AsyncVerbsBase):
                 remove_labels=tuple(remove_labels),
                 stop_signal=stop_signal,
                 stop_timeout=stop_timeout,
+                limits=limits or protocol_limits.NO_LIMITS,
             )
         )
 

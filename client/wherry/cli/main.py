@@ -33,7 +33,7 @@ GROUPS = (
         ("wait", "lifecycle", "Wait until containers end, or are healthy, and print how"),
         ("rm", "lifecycle", "Remove containers"),
         ("rename", "lifecycle", "Give a container another name"),
-        ("update", "update", "Change labels, stop signal and stop timeout of containers"),
+        ("update", "update", "Change limits, labels, and how they stop, of containers"),
     )),
     ("Look", (
         ("ps", "ps", "List containers"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from wherry.cli.health_options import add_health_options, health_check
+from wherry.cli.limit_options import add_limit_options, add_oom_options, limits_from
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.networks import DEFAULT
@@ -90,6 +91,8 @@ def add_options(parser: Parser) -> None:
         default=DEFAULT,
         help="a network, none, host, or container:NAME (bridge)",
     )
+    add_limit_options(parser)
+    add_oom_options(parser)
     add_health_options(parser)
     add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 
@@ -107,7 +110,7 @@ def spec_from(args: Namespace) -> RunSpec:
         workdir=args.workdir, user=args.user, read_only=args.read_only, init=args.init,
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
-        stdin=args.interactive, tty=args.tty, health=health_check(args),
+        stdin=args.interactive, tty=args.tty, health=health_check(args), limits=limits_from(args),
     )  # fmt: skip
 
 

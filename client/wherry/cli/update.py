@@ -5,6 +5,7 @@ Owns its options.
 
 from __future__ import annotations
 
+from wherry.cli.limit_options import add_limit_options, limits_from
 from wherry.cli.parser import Command
 from wherry_protocol.typed import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ def _configure(parser: Parser) -> None:
     add("--label-rm", metavar="KEY", action="append", default=[], help="remove a label")
     add("--stop-signal", metavar="SIGNAL", help="what `stop` sends from now on")
     add("--stop-timeout", metavar="SECONDS", type=float, help="until SIGKILL, from now on")
+    add_limit_options(parser)
     add("refs", metavar="CONTAINER", nargs="+", help="a name, an id, or the start of an id")
 
 
@@ -28,7 +30,7 @@ def _update(client: Client, args: Namespace) -> int:
     from wherry.cli.lifecycle import for_each
     from wherry.cli.options import labels
 
-    given = labels(args.label)
+    given, limits = labels(args.label), limits_from(args)
 
     def act(ref: str) -> str:
         client.update(
@@ -37,6 +39,7 @@ def _update(client: Client, args: Namespace) -> int:
             remove_labels=args.label_rm,
             stop_signal=args.stop_signal,
             stop_timeout=args.stop_timeout,
+            limits=limits,
         )
         return ref
 

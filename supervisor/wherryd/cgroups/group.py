@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
-from wherry_protocol.errors import BadRequest, KernelFailure, Unsupported
+from wherry_protocol.errors import KernelFailure, Unsupported
 from wherry_protocol.limits import NO_LIMITS
 from wherryd import journal
+from wherryd.cgroups.checks import device_number
 from wherryd.cgroups.limits import ALWAYS, controllers_of, rates_of, writes
 from wherryd.cgroups.tree import fill_cpuset
 from wherryd.kernel import cgroups
@@ -142,17 +142,6 @@ class Group:
     def let_go(self) -> None:
         """Have the v1 groups removed soon: the v2 one is gone, so nothing is in them."""
         self._spares.discard(self.container_id)
-
-
-def device_number(path: str) -> str:
-    """Return "major:minor" of a block device. Raises BadRequest."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise BadRequest(f"device {path!r}: {error.strerror}", path=path) from error
-    if not stat.S_ISBLK(status.st_mode):
-        raise BadRequest(f"device {path!r} is no block device", hint="such as /dev/sda", path=path)
-    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
 def _create(path: str) -> None:

@@ -71,6 +71,13 @@ class Tree:
             reason = "it is in no cgroup hierarchy that is mounted here"
         return f"cgroup controller {controller} cannot be used: {reason}"
 
+    def cpuset_files(self, kind: str) -> tuple[Path, ...]:
+        """Return the files that may say which "cpus" or "mems" a container can be bound to."""
+        if "cpuset" in self.v1:
+            root = self.v1["cpuset"].parent
+            return root / f"cpuset.effective_{kind}", root / f"cpuset.{kind}"
+        return (self.base / f"cpuset.{kind}.effective",)
+
     def make(self) -> None:
         """Make the parents, and enable what every container has. Raises KernelFailure."""
         for path in {self.v2, *(self.v1[name] for name in ALWAYS if name in self.v1)}:

@@ -24,6 +24,7 @@ from wherryd.images.reference import ImageConfig, RootImage, config_from_json
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wherry_protocol.limits import Limits
     from wherry_protocol.processes import ExecSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -175,12 +176,14 @@ def changed(
     remove_labels: Sequence[str],
     stop_signal: str | None,
     stop_timeout: float | None,
+    limits: Limits,
 ) -> Config:
     """Return a container's configuration with some of it changed. Raises BadRequest naming the value."""
-    if not labels and not remove_labels and stop_signal is None and stop_timeout is None:
-        raise BadRequest("update: nothing to change", hint="give a label, stop signal or stop timeout")
+    nothing = not labels and not remove_labels and stop_signal is None and stop_timeout is None
+    if nothing and limits is config.spec.limits:
+        raise BadRequest("update: nothing to change", hint="give a limit, label, stop signal or stop timeout")
     kept = {key: value for key, value in config.spec.labels.items() if key not in remove_labels}
-    spec = config.spec.replace(labels={**kept, **labels})
+    spec = config.spec.replace(labels={**kept, **labels}, limits=limits)
     number = config.stop_signal
     if stop_signal is not None:
         number, spec = signal_number(stop_signal), spec.replace(stop_signal=stop_signal)

@@ -84,6 +84,8 @@ class Container:
         self.holds = 0
         """How many need it to stand still: see freezing.py."""
         self.readers = Readers()
+        self.changing = trio.Lock()
+        """Held while it is updated."""
         self.run: Run | None = None
         self.pid: int | None = None
         self.started = trio.Event()

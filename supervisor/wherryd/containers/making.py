@@ -6,6 +6,8 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
+from wherry_protocol.limits import NO_LIMITS
+from wherryd.cgroups import checks
 from wherryd.containers import config, mounting, names
 from wherryd.containers.container import Container
 from wherryd.containers.telling import tell
@@ -27,7 +29,7 @@ async def make(
     Raises BadRequest, Conflict, ImageError, NoSpace.
     """
     spec = modes.settle(spec, services.settings.default_network)
-    config.check_spec(spec)
+    _check(spec, services)
     if spec.name is not None:
         services.registry.check_free(spec.name)
     if spec.volumes or spec.volumes_from:
@@ -49,6 +51,12 @@ async def make(
     container.made_volumes = made
     container.recorded = False
     return container
+
+
+def _check(spec: RunSpec, services: Services) -> None:
+    config.check_spec(spec)
+    if spec.limits is not NO_LIMITS:
+        checks.check(spec.limits, services.cgroups)
 
 
 def reserve(container: Container, services: Services) -> None:
@@ -81,7 +89,7 @@ def add(container: Container, services: Services) -> None:
 async def preview(spec: RunSpec, services: Services) -> str:
     """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
     spec = modes.settle(spec, services.settings.default_network)
-    config.check_spec(spec)
+    _check(spec, services)
     if spec.volumes or spec.volumes_from:
         await mounting.check(spec, services)
     image = await services.images.resolve(spec.image, spec.base_dir)

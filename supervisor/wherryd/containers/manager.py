@@ -12,7 +12,7 @@ import trio
 
 from wherry_protocol.errors import Conflict, NotFound, WherryError
 from wherryd import journal
-from wherryd.containers import config, ending, filters, freezing, making, mounting, names
+from wherryd.containers import config, ending, filters, freezing, making, mounting, names, updating
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove
 from wherryd.containers.supervise import Launch, Start, supervise
@@ -20,9 +20,10 @@ from wherryd.containers.telling import tell
 from wherryd.tasks import detached
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
+    from wherry_protocol.housekeeping import Update
     from wherry_protocol.system import Progress
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container
@@ -139,31 +140,10 @@ class Manager:
             self.services.registry.rename(container, before)
             raise
 
-    def update(
-        self,
-        reference: str,
-        *,
-        labels: Mapping[str, str],
-        remove_labels: Sequence[str],
-        stop_signal: str | None,
-        stop_timeout: float | None,
-    ) -> None:
-        """Change what may change of a container's configuration, at once. Raises BadRequest, NoSpace."""
+    async def update(self, reference: str, wanted: Update) -> None:
+        """Change what may change of a container, at once. Raises as `updating` says."""
         container = self.find(reference)
-        before = container.config
-        container.config = config.changed(
-            before,
-            labels=labels,
-            remove_labels=remove_labels,
-            stop_signal=stop_signal,
-            stop_timeout=stop_timeout,
-        )
-        try:
-            self.services.records.set_config(container)
-        except BaseException:
-            container.config = before
-            raise
-        tell(container, self.services, "update")
+        await self._change(partial(updating.update, container, self.services, wanted))
 
     def close_stdin(self, reference: str) -> None:
         """Give the container end of file on standard input."""

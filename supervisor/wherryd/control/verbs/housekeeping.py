@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 async def update(context: Context, call: Update) -> ContainerDetails:
-    context.manager.update(
-        call.ref,
-        labels=call.labels,
-        remove_labels=call.remove_labels,
-        stop_signal=call.stop_signal,
-        stop_timeout=call.stop_timeout,
-    )
+    await context.manager.update(call.ref, call)
     return context.manager.inspect(call.ref)
 
 

@@ -1,0 +1,94 @@
+"""What of a container changes while it exists: labels, how it is stopped, and its limits, at once.
+
+Owns the order: checked, then done by the kernel, then on record; what cannot go on record is undone.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherry_protocol.errors import BadRequest, KernelFailure
+from wherry_protocol.limits import NO_LIMITS, Limits
+from wherryd.cgroups import checks, settling
+from wherryd.containers import config
+from wherryd.containers.telling import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry_protocol.housekeeping import Update
+    from wherryd.containers.container import Container
+    from wherryd.containers.services import Services
+
+SETTLE_TIMEOUT = 30.0
+"""Seconds for the kernel to free memory, or to move processes."""
+
+_EITHER = (("cpu_weight", "cpu_shares"),)
+"""Of these, a new one takes the place of the other."""
+
+
+async def update(container: Container, services: Services, wanted: Update) -> None:
+    """Change a container. Raises BadRequest, Conflict, KernelFailure, NoSpace: then it is as before."""
+    async with container.changing:
+        limits = _merged(container.config.spec.limits, wanted.limits)
+        changed = config.changed(
+            container.config,
+            labels=wanted.labels,
+            remove_labels=wanted.remove_labels,
+            stop_signal=wanted.stop_signal,
+            stop_timeout=wanted.stop_timeout,
+            limits=limits,
+        )
+        if limits is not container.config.spec.limits:
+            checks.check(limits, services.cgroups)
+        undo = await _settle(container, services, limits)
+        before, container.config = container.config, changed
+        try:
+            services.records.set_config(container)
+        except BaseException:
+            container.config = before
+            undo()
+            raise
+        tell(container, services, "update")
+
+
+def _merged(old: Limits, wanted: Limits) -> Limits:
+    """Return the limits with those that are said in the place of what they were."""
+    if wanted.oom_score_adj is not None:
+        raise BadRequest("oom_score_adj cannot be changed", hint="it is fixed when a container is made")
+    said = {name: value for name, value in vars(wanted).items() if value != vars(NO_LIMITS)[name]}
+    if not said:
+        return old
+    if said.keys() & {"cpu_quota"}:
+        said.setdefault("cpu_period", None)
+    for one, other in (*_EITHER, *(pair[::-1] for pair in _EITHER)):
+        if one in said:
+            said.setdefault(other, None)
+    return old.replace(**said)
+
+
+async def _settle(container: Container, services: Services, limits: Limits) -> Callable[[], None]:
+    """Have the kernel do it, for the run that there is; one that begins meanwhile is changed, too."""
+    undo: Callable[[], None] = _nothing
+    if container.alive and not container.started.is_set():
+        await container.started.wait()
+    settled = None
+    while container.run is not None and container.run is not settled:
+        settled = container.run
+        group = services.group_of(container.id)
+        change = partial(settling.change, group, container.config.spec.limits, limits)
+        with trio.move_on_after(SETTLE_TIMEOUT):
+            undo = await trio.to_thread.run_sync(change, abandon_on_cancel=True)
+            continue
+        raise KernelFailure(
+            f"container {container.name}: its limits were not changed after {SETTLE_TIMEOUT:.0f} s",
+            hint="the kernel is still at it: see what they are with 'wherry inspect', and try again",
+        )
+    return undo
+
+
+def _nothing() -> None:
+    """Undo nothing."""
