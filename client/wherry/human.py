@@ -52,6 +52,7 @@ def parse_time(text: str, now: float, where: str) -> float:
 
 
 _KILO = 1000
+_KIBI = 1024
 
 
 def human_size(size: float) -> str:
@@ -61,6 +62,15 @@ def human_size(size: float) -> str:
             return f"{size:.3g}{unit}" if unit != "B" else f"{size:.0f}B"
         size /= _KILO
     return f"{size:.3g}TB"
+
+
+def binary_size(size: float) -> str:
+    """Return "12.3MiB": binary units, as docker writes memory."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < _KIBI:
+            return f"{size:.4g}{unit}" if unit != "B" else f"{size:.0f}B"
+        size /= _KIBI
+    return f"{size:.4g}TiB"
 
 
 def human_duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ MODULES = (
     "health",
     "processes",
     "networks",
+    "stats",
 )
 
 ENVELOPE = ("id", "op", "fds")

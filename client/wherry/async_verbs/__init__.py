@@ -13,6 +13,7 @@ from wherry.async_verbs.health import AsyncHealthVerbs
 from wherry.async_verbs.housekeeping import AsyncHousekeepingVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
 from wherry.async_verbs.processes import AsyncProcessVerbs
+from wherry.async_verbs.stats import AsyncStatsVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
 from wherry.async_verbs.volumes import AsyncVolumeVerbs
 
@@ -25,6 +26,7 @@ class AsyncVerbs(
     AsyncFileVerbs,
     AsyncImageVerbs,
     AsyncProcessVerbs,
+    AsyncStatsVerbs,
     AsyncSystemVerbs,
     AsyncVolumeVerbs,
 ):

@@ -38,6 +38,7 @@ GROUPS = (
     ("Look", (
         ("ps", "ps", "List containers"),
         ("top", "top", "List the processes of a container"),
+        ("stats", "stats", "Show what containers use: processors, memory, network, disk"),
         ("logs", "logs", "Print what a container has printed"),
         ("inspect", "inspect", "Print everything about containers or images, as JSON"),
         ("events", "events", "Print what happens, as it happens or since a time"),

@@ -26,7 +26,7 @@ VERBS: dict[str, dict[str, str]] = {
         "ls": "ps", "list": "ps", "ps": "ps",
         **_same(
             "attach commit cp create diff exec export inspect kill logs pause rename restart rm run start "
-            "stop top unpause update wait"
+            "stats stop top unpause update wait"
         ),
     },
     "image": {

@@ -1,16 +1,16 @@
 """top: the processes of a container, once or again and again.
 
-Owns its fields, their headings and the redrawing.
+Owns its fields and their headings.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
 from wherry.cli.main import complain
 from wherry.cli.parser import Command
+from wherry.cli.screen import redraw
 from wherry.cli.table import show_json_lines, table_lines
 from wherry.docker_form import rfc3339_seconds
 from wherry.human import human_size
@@ -31,7 +31,6 @@ INTERVAL = 2.0
 """Seconds between redraws."""
 
 _DAY = 86400
-_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def _command(process: Process) -> str:
@@ -148,7 +147,7 @@ def _watch(client: Client, args: Namespace, names: list[str]) -> int:
         seen = True
         looked = usage.since_last(processes, time.monotonic())
         if screen:
-            _redraw(args.ref, _lines(looked, names))
+            redraw([_head(args.ref, len(looked)), "", *_lines(looked, names)])
         else:
             _show(looked, names, args.format)
         sys.stdout.flush()
@@ -168,15 +167,8 @@ def _lines(processes: Sequence[Process], names: list[str]) -> list[str]:
     return table_lines([headings, *[[FIELDS[name][2](process) for name in names] for process in processes]])
 
 
-def _redraw(ref: str, lines: list[str]) -> None:
-    """Write over what the screen shows, without a flicker; what does not fit is cut."""
-    columns, rows = os.get_terminal_size(sys.stdout.fileno())
-    head = f"{ref}: {len(lines) - 1} processes, {time.strftime('%H:%M:%S')}"
-    shown = [line[:columns] for line in (head, "", *lines)][: rows - 1]
-    if len(lines) + 2 > rows - 1:
-        shown[-1] = f"… {len(lines) + 2 - (rows - 2)} more"
-    body = "".join(f"{line}{_TO_LINE_END}\n" for line in shown)
-    sys.stdout.write(f"{_HOME}{body}{_TO_SCREEN_END}")
+def _head(ref: str, count: int) -> str:
+    return f"{ref}: {count} processes, {time.strftime('%H:%M:%S')}"
 
 
 COMMANDS = {"top": Command(configure=_configure, execute=_top)}

@@ -13,6 +13,7 @@ from wherry.verbs.health import HealthVerbs
 from wherry.verbs.housekeeping import HousekeepingVerbs
 from wherry.verbs.images import ImageVerbs
 from wherry.verbs.processes import ProcessVerbs
+from wherry.verbs.stats import StatsVerbs
 from wherry.verbs.system import SystemVerbs
 from wherry.verbs.volumes import VolumeVerbs
 
@@ -25,6 +26,7 @@ class Verbs(
     FileVerbs,
     ImageVerbs,
     ProcessVerbs,
+    StatsVerbs,
     SystemVerbs,
     VolumeVerbs,
 ):

@@ -17,6 +17,7 @@ from wherryd.control.verbs import (
     housekeeping,
     images,
     processes,
+    stats,
     system,
     volumes,
 )
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
-_NOUNS = (containers, event_log, health, housekeeping, files, images, processes, system, volumes)
+_NOUNS = (containers, event_log, health, housekeeping, files, images, processes, stats, system, volumes)
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
 
