@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from wherry.human import human_duration
+from wherry.port_form import bindings_document, ports_column, ports_document
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def container_row(summary: ContainerSummary, now: float, *, whole: bool = False)
         "Names": summary.name,
         "Labels": ",".join(f"{key}={value}" for key, value in summary.labels.items()),
         "Mounts": ",".join(summary.mounts),
+        "Ports": ports_column(summary.ports) if summary.ports else "",
     }
 
 
@@ -101,7 +103,10 @@ def container_document(details: ContainerDetails) -> dict[str, Any]:
         "HostConfig": _host_config(spec),
         "Mounts": mount_documents(details.mounts, spec.tmpfs),
         "Config": _config(details),
-        "NetworkSettings": {"Networks": {spec.network: {}}},
+        "NetworkSettings": {
+            "Ports": ports_document(summary.ports),
+            "Networks": {spec.network: {}},
+        },
         "CgroupPath": details.cgroup_path,
     }
 
@@ -167,7 +172,8 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
         "Binds": [bind_text(volume) for volume in spec.volumes if volume.source],
         "VolumesFrom": list(spec.volumes_from) or None,
         "NetworkMode": spec.network,
-        "PortBindings": {},
+        "PortBindings": bindings_document(spec.ports),
+        "PublishAllPorts": spec.publish_all,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": spec.auto_remove,
         "Privileged": False,

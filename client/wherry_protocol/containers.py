@@ -6,6 +6,7 @@ from wherry_protocol.call import Call, Stream
 from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.limits import NO_LIMITS, Limits
 from wherry_protocol.networks import DEFAULT, Endpoint, EndpointSpec
+from wherry_protocol.ports import PortBinding, PublishedPort  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
@@ -74,7 +75,8 @@ class RunSpec(Value):
     `network` is the name of a network, "none" (loopback only), "host", or "container:NAME" (that one's);
     what is asked of it, and of further networks, is in `endpoints`. `dns`, `dns_search` and `dns_options`
     replace the host's in resolv.conf; `extra_hosts` are "NAME:IP" ("NAME:host-gateway": the bridge) for
-    /etc/hosts.
+    /etc/hosts. `ports` are reachable from outside; `publish_all` adds what the image or `expose` ("80/tcp")
+    names, each at a free port of the host.
 
     Example:
         RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
@@ -105,6 +107,9 @@ class RunSpec(Value):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()
     stdin: bool = False
     tty: bool = False
     tty_size: tuple[int, int] | None = None
@@ -165,6 +170,7 @@ class ContainerSummary(Value):
     mounts: tuple[str, ...] = ()
     log_trouble: str | None = None
     health: str | None = None
+    ports: tuple[PortBinding, ...] = ()
 
 
 class MountPoint(Value):

@@ -29,6 +29,7 @@ MODULES = (
     "processes",
     "networks",
     "stats",
+    "ports",
 )
 
 ENVELOPE = ("id", "op", "fds")

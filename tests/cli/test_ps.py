@@ -37,7 +37,7 @@ def test_ps_shows_what_runs_newest_first(wherryd: Daemon, zoo: dict[str, str]) -
 
 def test_the_table(wherryd: Daemon, zoo: dict[str, str], busybox: Path) -> None:
     heading, warm, cold, ended, made = ok(wherryd, "ps", "-a").splitlines()
-    columns = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]
+    columns = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     assert re.split(r" {2,}", heading) == columns
     cells = re.split(r" {2,}", warm)
     assert cells[0] == zoo["warm"][:12]

@@ -31,6 +31,7 @@ HINTS: dict[str, Any] = {
     "str": TEXT, "int": INTS, "float": FLOATS, "bool": st.booleans(), "bytes": st.binary(max_size=8),
     "State": st.sampled_from(["created", "running", "paused", "restarting", "exited"]),
     "HealthStatus": st.sampled_from(["starting", "healthy", "unhealthy"]),
+    "Transport": st.sampled_from(["tcp", "udp"]),
     "Compression": st.sampled_from(["none", "gzip", "bzip2", "xz", "zstd"]),
     "Propagation": st.sampled_from(["rprivate", "private", "rslave", "slave"]),
 }  # fmt: skip

@@ -39,6 +39,7 @@ GROUPS = (
         ("ps", "ps", "List containers"),
         ("top", "top", "List the processes of a container"),
         ("stats", "stats", "Show what containers use: processors, memory, network, disk"),
+        ("port", "port", "List the ports of the host that lead to a container"),
         ("logs", "logs", "Print what a container has printed"),
         ("inspect", "inspect", "Print everything about containers or images, as JSON"),
         ("events", "events", "Print what happens, as it happens or since a time"),

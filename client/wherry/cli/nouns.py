@@ -25,8 +25,8 @@ VERBS: dict[str, dict[str, str]] = {
     "container": {
         "ls": "ps", "list": "ps", "ps": "ps",
         **_same(
-            "attach commit cp create diff exec export inspect kill logs pause rename restart rm run start "
-            "stats stop top unpause update wait"
+            "attach commit cp create diff exec export inspect kill logs pause port rename restart rm run "
+            "start stats stop top unpause update wait"
         ),
     },
     "image": {

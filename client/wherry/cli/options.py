@@ -9,6 +9,7 @@ import os
 
 from wherry.cli.health_options import add_health_options, health_check
 from wherry.cli.limit_options import add_limit_options, add_oom_options, limits_from
+from wherry.cli.port_options import add_port_options, port_fields
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.networks import DEFAULT
@@ -93,6 +94,7 @@ def add_options(parser: Parser) -> None:
     )
     add_limit_options(parser)
     add_oom_options(parser)
+    add_port_options(parser)
     add_health_options(parser)
     add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 
@@ -111,6 +113,7 @@ def spec_from(args: Namespace) -> RunSpec:
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
         stdin=args.interactive, tty=args.tty, health=health_check(args), limits=limits_from(args),
+        **port_fields(args),
     )  # fmt: skip
 
 

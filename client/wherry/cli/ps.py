@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     ("CONTAINER ID", "ID"), ("IMAGE", "Image"), ("COMMAND", "Command"), ("CREATED", "RunningFor"),
-    ("STATUS", "Status"), ("NAMES", "Names"),
+    ("STATUS", "Status"), ("PORTS", "Ports"), ("NAMES", "Names"),
 )  # fmt: skip
 
 

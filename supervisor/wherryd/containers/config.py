@@ -20,6 +20,7 @@ from wherryd.containers import healthcheck
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
+from wherryd.network import ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +121,7 @@ def check_spec(spec: RunSpec) -> None:
     if spec.health is not None:
         healthcheck.check(spec.health)
     check_mounts(spec)
+    ports.check(spec)
 
 
 def check_process(spec: RunSpec | ExecSpec, command: tuple[str, ...]) -> None:

@@ -16,9 +16,11 @@ import trio
 from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
 from wherry_protocol.health import Health
 from wherry_protocol.networks import Endpoint
+from wherry_protocol.ports import PortBinding
 from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
+from wherryd.network import ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +75,8 @@ class Container:
         """Names of the volumes that were made for it, anonymous or not."""
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where it is on networks, while it runs: see network/joining.py."""
+        self.ports: tuple[PortBinding, ...] = ()
+        """The ports that it publishes, while it runs: see network/firewall.py."""
         self.recorded = True
         """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
@@ -112,9 +116,11 @@ class Container:
         """Return what changes of it, for the state database."""
         health = {"health": self.health.to_wire()} if self.health is not None else {}
         endpoints = {"endpoints": [each.to_wire() for each in self.endpoints]} if self.endpoints else {}
+        bindings = {"ports": [each.to_wire() for each in self.ports]} if self.ports else {}
         return {
             **health,
             **endpoints,
+            **bindings,
             "phase": self.phase.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -132,6 +138,7 @@ class Container:
         self.pid = status["pid"]
         self.health = Health.from_wire(status["health"]) if "health" in status else None
         self.endpoints = tuple(map(Endpoint.from_wire, status.get("endpoints", ())))
+        self.ports = tuple(map(PortBinding.from_wire, status.get("ports", ())))
         if not self.alive and self.exit is not None:
             self.ended.set()
 
@@ -151,6 +158,7 @@ class Container:
             mounts=tuple([mount.name or mount.source for mount in self.config.mounts]),
             log_trouble=self.log_trouble,
             health=health.status if (health := self.shown_health) else None,
+            ports=ports.shown(self.ports, self.config) if self.alive else (),
         )
 
     @property

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.containers import ExitStatus
-from wherry_protocol.errors import InternalError, KernelFailure, NoSpace, WherryError
+from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers import files, joining
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted, Asked, Spawned
     from wherryd.launcher.plan import Plan
+    from wherryd.network.firewall import Publishing
 
 START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
@@ -172,6 +173,7 @@ class Launch:
         self._asked: Asked | None = None
         self._failed: Exception | None = None
         self._network: int | None = None
+        self._publishing: Publishing | None = None
 
     def begin(self) -> None:
         """Set everything up and ask the launcher, in this very step; `finish` is to follow, and tells errors.
@@ -181,10 +183,13 @@ class Launch:
         if self._container.readers:
             return
         try:
-            if joining.needs_namespace(self._container) and not self._join_nowait():
-                return
+            if joining.needs_namespace(self._container):
+                self._reserve()
+                if not self._join_nowait():
+                    return
             plan = self._set_up()
             self._asked = self._services.launcher.ask(plan, self._network)
+            self._publish()
             self._record()
         except Exception as error:  # noqa: BLE001 - `finish` raises it
             self._failed = error
@@ -196,13 +201,15 @@ class Launch:
             if self._failed is not None:
                 if self._asked is not None:
                     await services.launcher.call_off(self._asked)
-                raise self._failed
+                raise await services.networks.firewall.explained(self._failed)
             if container.readers:
                 await container.readers.wait_gone()
             if self._plan is None and joining.needs_namespace(container):
-                self._own(await joining.join(container, services))
+                await self._join()
             plan = self._plan or self._set_up()
+            self._publish()
             self._record()
+            await self._published()
             spawned = await self._spawned(plan)
             self._undo.pop_all()
         self._let_go()
@@ -230,6 +237,33 @@ class Launch:
         if namespace is not None:
             self._own(namespace)
         return namespace is not None
+
+    async def _join(self) -> None:
+        try:
+            self._reserve()
+        except Conflict as error:
+            raise await self._services.networks.firewall.explained(error) from None
+        self._own(await joining.join(self._container, self._services))
+
+    def _reserve(self) -> None:
+        """Take the ports that are published, before anything is made."""
+        if not self._container.ports:
+            firewall = self._services.networks.firewall
+            firewall.reserve(self._container)
+            self._undo.callback(firewall.release, self._container)
+
+    def _publish(self) -> None:
+        if self._publishing is None and self._container.ports:
+            self._publishing = self._services.networks.firewall.publish_nowait(self._container)
+
+    async def _published(self) -> None:
+        """Wait until the published ports are reachable; a start without them is none."""
+        try:
+            await self._services.networks.firewall.published(self._publishing)
+        except BaseException:
+            if self._asked is not None:
+                await self._services.launcher.call_off(self._asked)
+            raise
 
     def _own(self, namespace: int) -> None:
         self._network = namespace

@@ -47,7 +47,7 @@ class Answer(NamedTuple):
             os.close(fd)
 
 
-class _Asked:
+class Asked:
     """A question whose answer has not come. `abandoned`: nobody waits for it any more."""
 
     def __init__(self, op: str) -> None:
@@ -64,7 +64,7 @@ class Helper:
     def __init__(self) -> None:
         self._wanted = trio.Event()
         self._sock: socket.socket | None = None
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, Asked] = {}
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._writable = trio.Event()
         self._last = 0
@@ -81,14 +81,22 @@ class Helper:
         InternalError.
         A cancelled call is done all the same; its descriptors are closed when it is.
         """
-        asked = self._ask(op, args, fds)
+        return await self.answer(self.ask(op, *args, fds=fds))
+
+    def ask(self, op: str, *args: Any, fds: Sequence[int] = ()) -> Asked:
+        """Begin a `call`, in this very step; `answer` is to follow."""
+        return self._ask(op, args, fds)
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Wait for what was asked: as `call`."""
         try:
             with trio.fail_after(ANSWER_TIMEOUT):
                 await asked.done.wait()
         except trio.TooSlowError as error:
             asked.abandoned = True
             raise KernelFailure(
-                f"network: {op} not done after {ANSWER_TIMEOUT:.0f} s", hint="is the kernel's network stuck?"
+                f"network: {asked.op} not done after {ANSWER_TIMEOUT:.0f} s",
+                hint="is the kernel's network stuck?",
             ) from error
         except BaseException:
             asked.abandoned = True
@@ -100,10 +108,10 @@ class Helper:
         asked = self._ask(op, args, ())
         asked.abandoned = True
 
-    def _ask(self, op: str, args: tuple[Any, ...], fds: Sequence[int]) -> _Asked:
+    def _ask(self, op: str, args: tuple[Any, ...], fds: Sequence[int]) -> Asked:
         self.start()
         self._last += 1
-        asked = self._asked[self._last] = _Asked(op)
+        asked = self._asked[self._last] = Asked(op)
         self._send(wire.pack(self._last, op, *args), fds)
         return asked
 
@@ -164,7 +172,7 @@ class Helper:
             (number, *message), fds = received
             self._answered(self._asked.pop(number), message, fds)
 
-    def _answered(self, asked: _Asked, message: list[Any], fds: list[int]) -> None:
+    def _answered(self, asked: Asked, message: list[Any], fds: list[int]) -> None:
         kind, *rest = message
         if kind == "done":
             asked.answer = Answer(rest[0], fds)
@@ -194,7 +202,7 @@ class Helper:
         self._unsent.clear()
 
 
-def _outcome(asked: _Asked) -> Answer:
+def _outcome(asked: Asked) -> Answer:
     if asked.error is not None:
         raise asked.error
     assert asked.answer is not None  # noqa: S101 - an answer is one or the other

@@ -50,6 +50,7 @@ class Networks:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.helper.run)
+            nursery.start_soon(self.firewall.run)
             nursery.start_soon(self.joining.pool.run)
             nursery.start_soon(self.names.run)
 

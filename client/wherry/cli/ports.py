@@ -1,0 +1,119 @@
+"""-p, -P and --expose: the grammar of published ports.
+
+Owns the reading of [HOSTIP:][HOST:]CONTAINER[/udp], its ranges, and HOST=CONTAINER. Must never check what
+only the supervisor can know.
+"""
+
+from __future__ import annotations
+
+from wherry_protocol.errors import BadRequest
+from wherry_protocol.ports import PublishedPort
+from wherry_protocol.typed import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wherry_protocol.ports import Transport
+
+_FORMS = "8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90, 80, any of them with /udp"
+_PORT_MAX = 65535
+
+
+def publish(given: Iterable[str]) -> tuple[PublishedPort, ...]:
+    """Return what all the -p options come to, ranges spelt out. Raises BadRequest for a mistake."""
+    return tuple(port for text in given for port in published(text))
+
+
+def published(text: str) -> tuple[PublishedPort, ...]:
+    """Read one -p option."""
+    where = f"-p {text!r}"
+    rest, transport = _transport(text, where)
+    host_ip, host, container = _parts(rest, where)
+    first, last = _range(container, where)
+    if not host:
+        return tuple(
+            PublishedPort(container_port=port, host_ip=host_ip, protocol=transport)
+            for port in range(first, last + 1)
+        )
+    host_first, host_last = _range(host, where)
+    if first == last and host_first != host_last:
+        return (
+            PublishedPort(
+                container_port=first, host_port=host_first, host_port_end=host_last, host_ip=host_ip,
+                protocol=transport,
+            ),
+        )  # fmt: skip
+    if host_last - host_first != last - first:
+        raise BadRequest(f"{where}: the ranges {host} and {container} are not of the same length")
+    return tuple(
+        PublishedPort(
+            container_port=port, host_port=host_first + port - first, host_ip=host_ip, protocol=transport
+        )
+        for port in range(first, last + 1)
+    )
+
+
+def exposed(given: Iterable[str]) -> tuple[str, ...]:
+    """Return the ports of all the --expose options, each as "80/tcp", ranges spelt out."""
+    found: list[str] = []
+    for text in given:
+        where = f"--expose {text!r}"
+        rest, transport = _transport(text, where)
+        first, last = _range(rest, where)
+        found += [f"{port}/{transport}" for port in range(first, last + 1)]
+    return tuple(found)
+
+
+def port_and_transport(text: str, where: str) -> tuple[int, Transport]:
+    """Read "80" or "80/udp"."""
+    rest, transport = _transport(text, where)
+    first, last = _range(rest, where)
+    if first != last:
+        raise BadRequest(f"{where}: expected one port, such as 80 or 53/udp")
+    return first, transport
+
+
+def _transport(text: str, where: str) -> tuple[str, Transport]:
+    rest, slash, transport = text.partition("/")
+    transport = transport.lower() if slash else "tcp"
+    if transport not in {"tcp", "udp"}:
+        raise BadRequest(f"{where}: {transport!r} is not a protocol that can be published", hint="tcp or udp")
+    return rest, cast("Transport", transport)
+
+
+def _parts(text: str, where: str) -> tuple[str | None, str, str]:
+    """Split into the host's address, its port and the container's."""
+    if text.startswith("["):
+        host_ip, bracket, rest = text[1:].partition("]:")
+        if not bracket or not host_ip:
+            raise BadRequest(f"{where}: the address in brackets is malformed", hint="[::1]:8080:80")
+    else:
+        host_ip, rest = "", text
+    words = rest.replace("=", ":").split(":")
+    if not host_ip and len(words) == 3:  # noqa: PLR2004 - address, host's port, container's
+        host_ip, *words = words
+    if len(words) > 2 or (host_ip and len(words) == 1):  # noqa: PLR2004 - host's port, container's
+        raise BadRequest(f"{where}: not a published port", hint=_FORMS)
+    host = words[0] if len(words) == 2 else ""  # noqa: PLR2004
+    if text.count("=") == 1 and not host:
+        raise BadRequest(f"{where}: the host's port is missing", hint="HOST=CONTAINER")
+    return host_ip or None, host, words[-1]
+
+
+def _range(text: str, where: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    start = _port(first, where)
+    end = _port(last, where) if dash else start
+    if end < start:
+        raise BadRequest(f"{where}: the range {text} runs backwards")
+    return start, end
+
+
+def _port(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise BadRequest(
+            f"{where}: {text!r} is no port" if text else f"{where}: a port is missing", hint=_FORMS
+        )
+    if len(text) > 5 or not 1 <= int(text) <= _PORT_MAX:  # noqa: PLR2004 - digits of 65535
+        raise BadRequest(f"{where}: {text} is out of range", hint=f"ports are 1 to {_PORT_MAX}")
+    return int(text)
