@@ -13,6 +13,7 @@ import trio
 
 from wherry_protocol.containers import RunSpec
 from wherryd.containers.config import resolve
+from wherryd.containers.files import NEW, Taken
 from wherryd.containers.mountpoints import bind
 from wherryd.containers.plan import build_plan
 from wherryd.images.reference import RootImage
@@ -46,7 +47,9 @@ class Ground:
         self._count += 1
         return self.plan_of(f"{self._count:064x}", *command, image=image, **spec)
 
-    def plan_of(self, name: str, *command: str, image: Path | None = None, **spec: Any) -> Plan:
+    def plan_of(
+        self, name: str, *command: str, image: Path | None = None, taken: Taken = NEW, **spec: Any
+    ) -> Plan:
         """As `plan`, for a given id: another start of the same container."""
         layers = (os.fspath(image or self.image),)
         config = resolve(
@@ -64,6 +67,7 @@ class Ground:
             v1_cgroups=(),
             mountpoint=self.mountpoint,
             own_paths=(str(self.run_dir),),
+            taken=taken,
         )
 
     def _prepare(self, name: str) -> None:

@@ -5,19 +5,21 @@ Pure: nothing is looked up, made or changed here (but where the init program of 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wherryd.containers import init
+from wherryd.containers.files import ETC_FILES, NEW
 from wherryd.containers.mountpoints import check_target
 from wherryd.launcher.plan import Device, Mount, Plan, Rlimit, Root
 from wherryd.network.modes import takes_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from wherry_protocol.containers import MountPoint, RunSpec, Tmpfs
     from wherryd.containers.config import Config
+    from wherryd.containers.files import Taken
 
 CAPABILITIES = (
     "chown dac_override fowner fsetid kill net_bind_service setfcap setgid setpcap setuid sys_chroot"
@@ -69,6 +71,11 @@ MOUNTS = (
     Mount(destination="/sys/fs/cgroup", type="cgroup2", source="cgroup", options=("ro", *_SAFE)),
 )
 
+ETC_MOUNTS = tuple(
+    Mount(destination=f"/etc/{name}", type="bind", source=name, options=_SAFE) for name in ETC_FILES
+)
+"""From the container's own directory."""
+
 _UMASK = 0o022
 _COMM_MAX = 15
 
@@ -82,13 +89,13 @@ def build_plan(
     v1_cgroups: tuple[str, ...],
     mountpoint: Path,
     own_paths: tuple[str, ...],
+    taken: Taken = NEW,
 ) -> Plan:
     """Return the plan of a start.
 
-    `directory` is the container's own (upper, work, hosts, hostname, resolv.conf), `cgroup` its cgroup's
-    absolute path, `v1_cgroups` those of what v2 lacks, `mountpoint` an empty directory of the host's,
-    `own_paths` what no host path may lead into.
-    Raises Unsupported.
+    `directory` is the container's own (upper, work, hosts, hostname, resolv.conf), `taken` where it comes
+    from, `cgroup` its cgroup's absolute path, `v1_cgroups` those of what v2 lacks, `mountpoint` an empty
+    directory of the host's, `own_paths` what no host path may lead into. Raises Unsupported.
     """
     spec = config.spec
     binds, prefix = init.find() if spec.init else ((), ())
@@ -100,9 +107,18 @@ def build_plan(
         namespaces=_namespaces(spec),
         network_fd=takes_namespace(spec),
         hostname=config.hostname,
-        root=_root(config, directory, mountpoint),
+        root=Root(
+            mountpoint=str(mountpoint),
+            layers=config.image.layers,
+            directory=str(directory),
+            former=taken.former,
+            successor=taken.successor,
+            read_only=spec.read_only,
+            volatile=spec.auto_remove,
+        ),
         own_paths=own_paths,
-        mounts=(*_mounts(config, directory), *(_bind(source, target, "ro") for source, target in binds)),
+        mounts=_mounts(config.image.binds),
+        asked_mounts=(*_asked_mounts(config), *(_bind(source, target, "ro") for source, target in binds)),
         devices=DEVICES,
         links=LINKS,
         masked_paths=MASKED_PATHS,
@@ -128,27 +144,15 @@ def _namespaces(spec: RunSpec) -> tuple[str, ...]:
     return (*private, "network") if spec.network == "none" else private
 
 
-def _root(config: Config, directory: Path, mountpoint: Path) -> Root:
-    return Root(
-        mountpoint=str(mountpoint),
-        layers=config.image.layers,
-        upper=f"{directory}/upper",
-        work=f"{directory}/work",
-        read_only=config.spec.read_only,
-        volatile=config.spec.auto_remove,
-    )
+@lru_cache(maxsize=8)
+def _mounts(binds: tuple[tuple[str, str], ...]) -> tuple[Mount, ...]:
+    return (*(_bind(source, target, "ro", "nodev") for source, target in binds), *MOUNTS, *ETC_MOUNTS)
 
 
-def _mounts(config: Config, directory: Path) -> Iterator[Mount]:
-    for source, target in config.image.binds:
-        yield _bind(source, target, "ro", "nodev")
-    yield from MOUNTS
-    for name in ("hosts", "hostname", "resolv.conf"):
-        yield _bind(f"{directory}/{name}", f"/etc/{name}", "nosuid", "nodev", "noexec")
-    if config.mounts or config.spec.tmpfs:
-        asked = [*map(_tmpfs, config.spec.tmpfs), *map(_asked, config.mounts)]
-        # Outer ones first, or they would hide what is mounted in them.
-        yield from sorted(asked, key=lambda mount: mount.destination.count("/"))
+def _asked_mounts(config: Config) -> list[Mount]:
+    asked = [*map(_tmpfs, config.spec.tmpfs), *map(_asked, config.mounts)]
+    # Outer ones first, or they would hide what is mounted in them.
+    return sorted(asked, key=lambda mount: mount.destination.count("/"))
 
 
 def _asked(mount: MountPoint) -> Mount:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherryd.cgroups.group import Group
+from wherryd.containers.files import NEW
 from wherryd.containers.plan import build_plan
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from wherryd.cgroups.spares import SpareGroups
     from wherryd.cgroups.tree import Tree
     from wherryd.containers.config import Config
+    from wherryd.containers.files import Taken
     from wherryd.containers.health import HealthWatch
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
@@ -56,8 +58,8 @@ class Services:
         """Return a container's groups, in every hierarchy."""
         return Group(container_id, self.cgroups, self.spare_groups)
 
-    def plan_of(self, container_id: str, config: Config) -> Plan:
-        """Return what the launcher does to start a container."""
+    def plan_of(self, container_id: str, config: Config, taken: Taken = NEW) -> Plan:
+        """Return what the launcher does to start a container; `taken` is where its directory comes from."""
         group = self.group_of(container_id)
         return build_plan(
             container_id=container_id,
@@ -67,4 +69,5 @@ class Services:
             v1_cgroups=group.to_join(config.spec.limits),
             mountpoint=self.settings.mountpoint,
             own_paths=self.settings.own_paths,
+            taken=taken,
         )

@@ -218,17 +218,17 @@ class Launch:
     def _set_up(self) -> Plan:
         container, services = self._container, self._services
         etc = joining.etc_files(container, services)
-        log_ready = files.prepare(container.directory, container.config, etc, services.spares)
+        taken = files.prepare(container.directory, container.config, etc, services.spares)
         group = services.group_of(container.id)
         self._undo.callback(group.remove)
         group.make(container.config.spec.limits)
-        plan = self._plan = services.plan_of(container.id, container.config)
+        plan = self._plan = services.plan_of(container.id, container.config, taken)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())
-        if not log_ready:
+        if not taken.log_ready:
             _open_log(container)
         self._undo.callback(container.log.close)
-        self._offset = 0 if log_ready else container.log.size()
+        self._offset = 0 if taken.log_ready else container.log.size()
         return plan
 
     def _join_nowait(self) -> bool:

@@ -98,11 +98,11 @@ def _binds(container: Container, services: Services) -> Binds:
     plan = services.plan_of(container.id, container.config)
     return tuple(
         (
-            mount.source,
+            os.path.join(container.directory, mount.source),
             mount.destination,
             tuple(option for option in mount.options if option in _PASSED_ON),
             mount.foreign,
         )
-        for mount in plan.mounts
+        for mount in (*plan.mounts, *plan.asked_mounts)
         if mount.type == "bind"
     )

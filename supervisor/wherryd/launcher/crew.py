@@ -34,18 +34,32 @@ after that ours are the only processes that have work."""
 _PATIENCE = 0.1
 """Seconds that an order waits when there is a worker for every core: then they hang, and one more comes."""
 
+_KEEP = 2.0
+"""Seconds that a root is kept for the next container of an image: it keeps the image's file system busy."""
+
 _SIGKILL = 9
-_PREPARE = wire.pack(worker.PREPARE)
+_PREPARE = wire.pack(worker.PREPARE, True)
+_LET_GO = wire.pack(worker.PREPARE, False)
 _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 class Order:
-    """A container to start: a packed plan, and the descriptors that go with it, ours to close."""
+    """A process to start: a packed plan, and the descriptors that go with it, ours to close.
 
-    def __init__(self, entry: Entry, plan: bytes, fds: list[int]) -> None:
+    `promise` is of a container's first process only: the root's `former` and `successor`.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        plan: bytes,
+        fds: list[int],
+        promise: tuple[str | None, str | None] | None = None,
+    ) -> None:
         self.entry = entry
         self.plan = plan
         self.fds = fds
+        self.promise = promise
         self.since = time.monotonic()
 
     def close(self) -> None:
@@ -65,6 +79,25 @@ class Hand:
         self.idle = False
         self.spent = 0.0
         """Since when it has been free without a kit; 0 if it has one, or is not free."""
+        self.promise: str | None = None
+        """The directory of its kit's root, made or to be made."""
+        self.preparing = False
+        self.next: Order | None = None
+        """What waits until it has prepared."""
+        self.ready = 0.0
+        """Since when it has been free with a kit that has a root; 0 if it has none, or is not free."""
+
+    def rest(self, word: bytes) -> None:
+        """Take note that it is free."""
+        now = time.monotonic()
+        self.idle = True
+        self.spent = now if word == worker.SPENT else 0.0
+        self.ready = now if word == worker.READY else 0.0
+
+    def work(self, entry: Entry | None = None) -> None:
+        """Take note that it is not."""
+        self.busy = entry
+        self.idle, self.spent, self.ready = False, 0.0, 0.0
 
 
 class Crew:
@@ -88,6 +121,7 @@ class Crew:
     def patience(self) -> float | None:
         """How long the loop may sleep before it calls `attend`: None is for ever."""
         due = [hand.spent + _REST for hand in self._hands if hand.spent]
+        due += [hand.ready + _KEEP for hand in self._hands if hand.ready]
         if self._orders:
             due.append(self._due())
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -97,6 +131,11 @@ class Crew:
 
     def take(self, order: Order) -> None:
         """Give the order to a worker, now or when one is free. Raises KernelError when there can be none."""
+        former = order.promise and order.promise[0]
+        for hand in self._hands:
+            if hand.preparing and former is not None and hand.promise == former:
+                hand.next = order  # two at once in one directory would be one too many
+                return
         for hand in self._hands:
             if hand.idle:
                 self._give(hand, order)
@@ -111,6 +150,11 @@ class Crew:
 
     def drop(self, entry: Entry) -> bool:
         """Forget the order of an entry, if it waits still."""
+        for hand in self._hands:
+            if hand.next is not None and hand.next.entry is entry:
+                hand.next.close()
+                hand.next = None
+                return True
         for order in self._orders:
             if order.entry is entry:
                 self._orders.remove(order)
@@ -125,18 +169,23 @@ class Crew:
                 pidfd_send_signal(hand.pidfd, _SIGKILL)
 
     def attend(self) -> None:
-        """Add a worker, if those there are did not come back in time; have rested ones prepare."""
+        """Add a worker, if those there are did not come back in time; have rested ones prepare, or let go."""
         now = time.monotonic()
         if self._orders and now >= self._due():
             self._orders[0].since = now
             self.hire()
         self.prepare(now - _REST)
+        for hand in [*self._hands]:
+            if 0 < hand.ready <= now - _KEEP:
+                hand.work()
+                self._send(hand, _LET_GO)
 
     def prepare(self, before: float = math.inf) -> None:
         """Have workers that were free before a time, and are still, make what their next order will need."""
         for hand in [*self._hands]:
             if 0 < hand.spent <= before:
-                hand.idle, hand.spent = False, 0.0
+                hand.work()
+                hand.preparing = True
                 self._send(hand, _PREPARE)
 
     def hire(self) -> None:
@@ -163,21 +212,30 @@ class Crew:
             return
         except OSError:
             word = b""
-        if word not in (worker.FREE, worker.SPENT):
+        if word not in (worker.FREE, worker.SPENT, worker.READY):
             self._dismiss(hand)
             return
         hand.busy = None
-        if self._orders:
+        hand.preparing = False
+        if hand.next is not None:
+            order, hand.next = hand.next, None
+            self._give(hand, order)
+        elif self._orders:
             self._give(hand, self._orders.popleft())
-        elif any(other.idle for other in self._hands):
-            self._dismiss(hand)
         else:
-            hand.idle = True
-            hand.spent = time.monotonic() if word == worker.SPENT else 0.0
+            hand.rest(word)
+            self._thin()
+
+    def _thin(self) -> None:
+        """Keep one idle worker: one that can prepare the promised directory, if there is one."""
+        idle = [hand for hand in self._hands if hand.idle]
+        for hand in sorted(idle, key=lambda hand: hand.promise is None)[1:]:
+            self._dismiss(hand)
 
     def _give(self, hand: Hand, order: Order) -> None:
-        hand.idle, hand.spent = False, 0.0
-        hand.busy = order.entry
+        hand.work(order.entry)
+        if order.promise is not None:
+            hand.promise = order.promise[1]
         self._send(hand, order.plan, order.fds)  # if it died, the status socket, closed below, tells of it
         order.close()
 
@@ -192,3 +250,5 @@ class Crew:
         self._hands.remove(hand)
         hand.sock.close()
         os.close(hand.pidfd)
+        if hand.next is not None:
+            self._orders.appendleft(hand.next)

@@ -285,7 +285,8 @@ async def _watch_orphan(held: _Held) -> None:
 
 def _request(plan: Plan) -> bytes:
     packed = wire.pack(*plan.to_wire())
-    return wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, packed)
+    promise = (plan.root.former, plan.root.successor)
+    return wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, promise, packed)
 
 
 @asynccontextmanager

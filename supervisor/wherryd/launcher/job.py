@@ -21,7 +21,6 @@ from wherryd.kernel.syscalls import (
     CLONE_PARENT,
     sethostname,
     setns,
-    unshare,
 )
 from wherryd.launcher import child, root, source, user
 from wherryd.launcher.kit import Kit, Shape
@@ -37,14 +36,13 @@ if TYPE_CHECKING:
 class Job:
     """One container on its way. `step` names where it is, `entered` which namespaces to come back from.
 
-    `kit` is one of its shape, or it makes its own.
+    `kit` is one that fits, or it makes its own.
     """
-
-    entered = CLONE_NEWNS
 
     def __init__(self, plan: Plan, fds: list[int], oom: OomScore, host: int) -> None:
         self.plan = plan
         self.shape = Shape(plan)
+        self.entered = CLONE_NEWNS | (CLONE_NEWNET if plan.network_fd else 0)
         self.step = "plan"
         self.kit: Kit | None = None
         self._network: int | None = None
@@ -60,9 +58,10 @@ class Job:
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
         kit = self._namespaces()
-        mounted = self._mounts(kit)
-        self._at("enter")
-        root.enter(mounted)
+        self._at("mounts")
+        asked = source.clone_asked(self.plan)
+        kit.enter_root(self.plan)
+        root.mount_asked(self.plan, asked)
         self._at("cwd")
         root.make_cwd(self.plan)
         self._at("stdio")
@@ -86,19 +85,9 @@ class Job:
         kit = self.kit or Kit(self.shape, self._host)
         if self._network is not None:
             setns(self._network, CLONE_NEWNET)
-            self.entered |= CLONE_NEWNET
-        unshare(CLONE_NEWNS)
         if "uts" in self.plan.namespaces:
             sethostname(self.plan.hostname)
         return kit
-
-    def _mounts(self, kit: Kit) -> int:
-        self._at("mounts")
-        foreign = source.clone_foreign(self.plan)
-        mounted = root.make_root(self.plan)
-        root.mount_all(self.plan, mounted, kit, foreign)
-        kit.masked.empty = root.hide(self.plan, mounted, kit.empty)
-        return mounted
 
     def _open_terminal(self) -> tuple[int, int]:
         """Open a terminal of the container's own devpts, and make it its console."""

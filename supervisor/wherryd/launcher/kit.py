@@ -1,8 +1,9 @@
-"""What is the same in every sandbox: namespaces to begin with, and file systems of the kernel's own.
+"""What a container needs and can be made before it is asked for.
 
-A worker makes one while nothing waits for it, of the shape that its last container had, and stays in the
-namespaces; the next start attaches what is ready. Detached mounts are in nobody's way: they hold nothing of
-the host's, and no mount of the host is copied before a container starts.
+A worker makes a kit while nothing waits for it, of the shape that its last container had: namespaces, which
+it stays in, and file systems of the kernel's own as detached mounts, which are in nobody's way. Where the
+supervisor has said which directory the next container of the same image gets, the kit has that one's root,
+too, in a mount namespace of its own: it keeps the image's file system busy, and so is not kept for long.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ import stat
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.mounts import new_mount
 from wherryd.kernel.namespaces import FLAGS, loopback_up
-from wherryd.kernel.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS, setns, unshare
-from wherryd.launcher import child
+from wherryd.kernel.syscalls import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUTS,
+    setns,
+    unshare,
+)
+from wherryd.launcher import child, root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +53,8 @@ class Shape:
 
 
 def _is_own(mount: Mount, plan: Plan) -> bool:
-    if plan.network_fd and mount.type == "sysfs":
-        return False  # it shows the network namespace that it was made in
+    if root.waits_for_network(plan, mount.destination):
+        return False
     return mount.type not in {"bind", *child.DEFERRED} and mount.destination.startswith(_OWN)
 
 
@@ -59,7 +67,9 @@ class Kit:
 
     def __init__(self, shape: Shape, host: int) -> None:
         self.shape = shape
-        self._enter_new(shape.namespaces, host)
+        self._ready: ReadyRoot | None = None
+        self._host = host
+        self._enter_new(shape)
         self._namespaces = tuple(map(_own_namespace, ("uts", "ipc", "net")))
         self._mounts: dict[str, int] = {}
         for mount in shape.mounts:
@@ -74,7 +84,13 @@ class Kit:
     @property
     def fds(self) -> tuple[int, ...]:
         """Every descriptor of the kit."""
-        return (*self._namespaces, *self._mounts.values(), self.empty)
+        ready = () if self._ready is None else (self._ready.namespace,)
+        return (*self._namespaces, *self._mounts.values(), self.empty, *ready)
+
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root."""
+        return self._ready is not None
 
     def take(self, destination: str) -> int | None:
         """Return the mount that is ready for a destination; None if it is none of the kit's."""
@@ -85,10 +101,39 @@ class Kit:
         for fd in self._namespaces:
             setns(fd, 0)
 
-    def _enter_new(self, namespaces: tuple[str, ...], host: int) -> None:
-        new = sum(flag for name, flag in _TAKEN_ON.items() if name in namespaces)
+    def fits(self, plan: Plan, shape: Shape) -> bool:
+        """Say whether it was made for a plan of this shape."""
+        return self.shape == shape and (self._ready is None or self._ready.fits(plan))
+
+    def make_root(self, plan: Plan, directory: str) -> None:
+        """Make the root of a container of this plan's image, ahead. Raises KernelError."""
+        unshare(CLONE_NEWNS)
+        try:
+            self._ready = ReadyRoot(plan, directory, self)
+        finally:
+            setns(self._host, CLONE_NEWNS)
+
+    def enter_root(self, plan: Plan) -> None:
+        """Enter a mount namespace whose root is the plan's. Raises KernelError."""
+        if self._ready is not None:
+            setns(self._ready.namespace, CLONE_NEWNS)
+        else:
+            unshare(CLONE_NEWNS)
+            root.build(plan, plan.root.directory, self)
+        if plan.network_fd:
+            root.mount_network_trees(plan, self)
+
+    def discard(self) -> None:
+        """Let go of everything."""
+        for fd in self.fds:
+            os.close(fd)
+
+    def _enter_new(self, shape: Shape) -> None:
+        new = sum(flag for name, flag in _TAKEN_ON.items() if name in shape.namespaces)
+        if shape.network_fd:
+            new &= ~CLONE_NEWNET
         if new != TAKEN_ON:
-            setns(host, TAKEN_ON & ~new)
+            setns(self._host, TAKEN_ON & ~new)
         unshare(new)
         if new & CLONE_NEWNET:
             loopback_up()
@@ -113,6 +158,43 @@ class Kit:
             os.symlink(target, name, dir_fd=self._mounts[directory])
         except OSError as error:
             raise from_oserror(error, "symlink", path) from error
+
+
+class ReadyRoot:
+    """A root in a mount namespace of its own, for the container that will get `directory`.
+
+    By then the directory has another name: it is known by its inode. Made in a namespace that is a copy of
+    the host's. Raises KernelError.
+    """
+
+    def __init__(self, plan: Plan, directory: str, kit: Kit) -> None:
+        self._plan = plan
+        self._upper = _identity(f"{directory}/upper")
+        # Opened before the host's /proc is out of reach.
+        self.namespace = _own_namespace("mnt")
+        root.build(plan, directory, kit)
+
+    def fits(self, plan: Plan) -> bool:
+        """Say whether it is what the plan asks for."""
+        return all(_of_image(plan, part) == _of_image(self._plan, part) for part in _OF_IMAGE) and (
+            _identity(f"{plan.root.directory}/upper") == self._upper
+        )
+
+
+_OF_IMAGE = ("layers", "volatile", "mounts", "readonly_paths")
+"""What of a plan, or of its root, a root is made from; the rest is in the shape of the kit."""
+
+
+def _of_image(plan: Plan, part: str) -> object:
+    return getattr(plan.root if part in plan.root.fields() else plan, part)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise from_oserror(error, "stat", path) from error
+    return status.st_dev, status.st_ino
 
 
 def _own_namespace(name: str) -> int:

@@ -120,10 +120,24 @@ class Loop:
     # Requests
 
     def _spawn(
-        self, name: str, cgroup: str, stdin: bool, terminal: bool, plan: bytes, *, fds: list[int]
+        self,
+        name: str,
+        cgroup: str,
+        stdin: bool,
+        terminal: bool,
+        promise: tuple[str | None, str | None],
+        plan: bytes,
+        *,
+        fds: list[int],
     ) -> None:
         entry = Entry(name, cgroup)
-        self._begin(entry, lambda: self._order(entry, stdin, terminal, plan, fds))
+
+        def order() -> Order:
+            theirs = make_stdio(entry, stdin=stdin, terminal=terminal)
+            given = [self._open_status(entry), *theirs, *map(os.dup, fds)]
+            return Order(entry, plan, given, promise)
+
+        self._begin(entry, order)
 
     def _exec(self, name: str, note: bytes, lifeline: bool, plan: bytes, *, fds: list[int]) -> None:
         entry = ExecEntry(name, note)
@@ -142,10 +156,6 @@ class Loop:
             self._say("failed", name, "clone", failure.op, failure.path, failure.errno, failure.hint)
             return
         self._entries[name] = entry
-
-    def _order(self, entry: Entry, stdin: bool, terminal: bool, plan: bytes, fds: list[int]) -> Order:
-        theirs = make_stdio(entry, stdin=stdin, terminal=terminal)
-        return Order(entry, plan, [self._open_status(entry), *theirs, *map(os.dup, fds)])
 
     def _join_order(self, entry: Entry, lifeline: bool, plan: bytes, fds: list[int]) -> Order:
         container, *streams = fds

@@ -67,15 +67,18 @@ class Frozen:
 
 
 class Root(Frozen):
-    """The root: overlay of `layers` (topmost first) under `upper`, on the directory `mountpoint`.
+    """The root: overlay of `layers` (topmost first) under `directory`/upper, on the directory `mountpoint`.
 
+    `directory` is the container's own; `former` is what it was called while it was promised to it, if it was.
+    `successor` is the directory that is promised to the next container of the same image, if one is.
     `volatile` skips syncing to disk: for a container whose files nobody keeps.
     """
 
     mountpoint: str
     layers: tuple[str, ...]
-    upper: str
-    work: str
+    directory: str
+    former: str | None
+    successor: str | None
     read_only: bool
     volatile: bool
 
@@ -83,8 +86,9 @@ class Root(Frozen):
 class Mount(Frozen):
     """A mount, as in the specification. Options are flags or file system data.
 
-    A "bind" is recursive. `foreign`: its source is somebody's choice, and is refused where it leads into the
-    plan's `own_paths`; it is not recursive if "bind" is among its options, and not private if "rslave" is.
+    A "bind" is recursive; a relative source is below the container's own directory. `foreign`: its source is
+    somebody's choice, and is refused where it leads into the plan's `own_paths`; it is not recursive if
+    "bind" is among its options, and not private if "rslave" is.
     """
 
     destination: str
@@ -116,6 +120,7 @@ class Plan(Frozen):
 
     `namespaces` in OCI names; without "network" the host's is kept, unless `network_fd` says that
     a ready one rides along with the request. `seccomp` is an array of struct sock_filter.
+    `mounts` are those of every container of the image, `asked_mounts` what this one has on top of them.
     `oom_score_adj` None is 0, or what the launcher itself has if that is more. `links` are (target, path).
     `own_paths` are the supervisor's directories. Each process joins the `v1_cgroups` itself, at the last
     moment: what its set-up takes is not charged to them.
@@ -131,6 +136,7 @@ class Plan(Frozen):
     root: Root
     own_paths: tuple[str, ...]
     mounts: tuple[Mount, ...]
+    asked_mounts: tuple[Mount, ...]
     devices: tuple[Device, ...]
     links: tuple[tuple[str, str], ...]
     masked_paths: tuple[str, ...]
@@ -155,7 +161,7 @@ class Plan(Frozen):
         plan = super().from_wire(fields)
         inside = plan.__dict__
         inside["root"] = Root.from_wire(inside["root"])
-        for name, kind in (("mounts", Mount), ("devices", Device), ("rlimits", Rlimit)):
+        for name, kind in _LISTS.items():
             inside[name] = tuple(map(kind.from_wire, inside[name]))
         return plan
 
@@ -164,12 +170,20 @@ class Plan(Frozen):
         return "\n".join(f"{number:3} {line}" for number, line in enumerate(_lines(self), 1))
 
 
+_LISTS: dict[str, type[Frozen]] = {
+    "mounts": Mount,
+    "asked_mounts": Mount,
+    "devices": Device,
+    "rlimits": Rlimit,
+}
+
+
 def _lines(plan: Plan) -> Iterator[str]:
     network = ", join a ready network namespace" if plan.network_fd else ""
     yield f"clone into cgroup {plan.cgroup}, new namespaces: {' '.join(plan.namespaces)}{network}"
     yield f"title {plan.title!r}, hostname {plan.hostname}"
     yield from _root_lines(plan.root)
-    for mount in plan.mounts:
+    for mount in (*plan.mounts, *plan.asked_mounts):
         yield f"mount {mount.type} {mount.source} on {mount.destination} ({','.join(mount.options)})"
     for device in plan.devices:
         yield f"device {device.path} c {device.major}:{device.minor} mode {device.mode:o}"
@@ -184,7 +198,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _root_lines(root: Root) -> Iterator[str]:
     kind = "volatile overlay" if root.volatile else "overlay"
-    yield f"{kind} on {root.mountpoint}: lower {':'.join(root.layers)} upper {root.upper}"
+    yield f"{kind} on {root.mountpoint}: lower {':'.join(root.layers)} upper {root.directory}/upper"
     if root.read_only:
         yield "root read-only"
 

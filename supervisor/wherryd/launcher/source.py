@@ -1,7 +1,7 @@
 """What a caller wants to see in a container: opened once, judged by what it is, and that very thing mounted.
 
 A path may lead elsewhere the next moment: between a look and a mount, whoever owns a part of it can put a
-link in its place. Runs in a worker, in the container's mount namespace while that is a copy of the host's.
+link in its place. Runs in a worker, in the host's mount namespace.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PEERS = ("shared:", "master:")
 
 
-def clone_foreign(plan: Plan) -> dict[str, int]:
-    """Return detached copies of the plan's foreign sources by destination. Raises KernelError.
+def clone_asked(plan: Plan) -> list[int | None]:
+    """Return detached copies of what the asked mounts bind, None for the others. Raises KernelError."""
+    return [_clone_asked(mount, plan.own_paths) for mount in plan.asked_mounts]
 
-    To be called before mounts are made private: a slave must come from a mount that still has its peers.
-    """
-    return {mount.destination: clone(mount, plan.own_paths) for mount in plan.mounts if mount.foreign}
+
+def _clone_asked(mount: Mount, own_paths: tuple[str, ...]) -> int | None:
+    if mount.type != "bind":
+        return None
+    if mount.foreign:
+        return clone(mount, own_paths)
+    tree = clone_tree(mount.source)
+    set_options(tree, mount.options, "private")
+    return tree
 
 
 def clone(mount: Mount, own_paths: tuple[str, ...]) -> int:

@@ -3,7 +3,8 @@
 Owns framing and descriptor passing. Must never block: a full socket is BlockingIOError.
 
 To the launcher:
-    spawn id cgroup stdin terminal plan    (with a network namespace, if the plan says so)
+    spawn id cgroup stdin terminal promise plan   promise: the directory's former name, and its successor's
+                                           (with a network namespace, if the plan says so)
     exec id note lifeline plan             (with the container's pidfd, a lifeline if so said, its streams)
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input

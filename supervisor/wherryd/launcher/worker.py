@@ -6,8 +6,9 @@ host's. It alone waits for the container's files: when they hang, so does it, an
 
     launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
                          (join.py has the other kind of order: to enter a container that runs)
-                         or PREPARE: make the kit for the next container, while there is time
-    worker → launcher    one byte, when it is free again: FREE, or SPENT without a kit
+                         or PREPARE rooted: make the kit for the next container, while there is time
+    worker → launcher    one byte, when it is free again: FREE, SPENT without a kit, READY with one that has
+                         a root
     worker → status      "executing" pid, or "forked" pid and why it failed, with pidfd and terminal
 """
 
@@ -32,8 +33,9 @@ from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.job import Job
 from wherryd.launcher.join import Join
 from wherryd.launcher.kit import TAKEN_ON, Kit, Shape
-from wherryd.launcher.oom import OOM_FD, OomScore
+from wherryd.launcher.oom import OomScore
 from wherryd.launcher.plan import Plan
+from wherryd.launcher.root import DESCRIPTORS_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +44,11 @@ if TYPE_CHECKING:
 
 CONTROL_FD = 3
 HOST_FD = 4
-_FIRST_FD = OOM_FD + 1  # from here on the kit's, and those of the current job
+_FIRST_FD = DESCRIPTORS_FD + 1  # from here on the kit's, and those of the current job
 _MAX_FD = (1 << 32) - 1
 FREE = b"\x01"
 SPENT = b"\x02"
+READY = b"\x03"
 PREPARE = "prepare"
 
 
@@ -57,15 +60,14 @@ class Worker:
         self._host = host
         self._last_cap = last_cap()
         self._oom = OomScore()
-        self._shape: Shape | None = None
+        self._model: Plan | None = None
         self._kit: Kit | None = None
 
     def run(self) -> None:
         """Serve until the launcher hangs up."""
         while True:
-            spent = self._kit is None and self._shape is not None
             try:
-                self._control.send(SPENT if spent else FREE)
+                self._control.send(self._word())
                 request = wire.receive(self._control)
             except (BrokenPipeError, ConnectionResetError):
                 return
@@ -73,30 +75,45 @@ class Worker:
                 return
             self._obey(*request)
 
+    def _word(self) -> bytes:
+        if self._kit is not None:
+            return READY if self._kit.rooted else FREE
+        return SPENT if self._model is not None else FREE
+
     def _obey(self, fields: tuple[Any, ...], fds: list[int]) -> None:
         if fields[0] == PREPARE:
-            self._prepare()
+            self._prepare(rooted=fields[1])
         elif fields[0] == JOIN:
             self._do(Join(fields[1:], fds, self._oom))
         else:
             self._start(Plan.from_wire(fields), fds)
 
-    def _prepare(self) -> None:
-        if self._shape is not None:
-            try:
-                self._kit = Kit(self._shape, self._host)
-            except OSError as error:
-                # The next start makes its own, and says what is wrong.
-                self._shape = None
-                setns(self._host, TAKEN_ON)
-                close_range(_FIRST_FD, _MAX_FD, 0)
+    def _prepare(self, *, rooted: bool) -> None:
+        model = self._model
+        if model is None:
+            return
+        try:
+            self._kit = Kit(Shape(model), self._host)
+            successor = model.root.successor
+            # It may be somebody's by now: two that start at once get one each.
+            if rooted and successor is not None and os.path.isdir(successor):
+                self._kit.make_root(model, successor)
+        except OSError as error:
+            # The next start makes its own, and says what is wrong.
+            self._kit = self._model = None
+            setns(self._host, TAKEN_ON)
+            if error.errno != errno.ENOENT:  # the image, or the directory, has been removed
                 _complain(f"made no kit: {error}")
+        self._close_others()
 
     def _start(self, plan: Plan, fds: list[int]) -> None:
         job = Job(plan, fds, self._oom, self._host)
-        if self._kit is not None and self._kit.shape == job.shape:
-            job.kit = self._kit
-        self._kit, self._shape = None, job.shape
+        if self._kit is not None:
+            if self._kit.fits(plan, job.shape):
+                job.kit = self._kit
+            else:
+                self._kit.discard()
+        self._kit, self._model = None, plan
         self._do(job)
 
     def _do(self, job: Job | Join) -> None:
@@ -111,7 +128,10 @@ class Worker:
             os.umask(0)
             if self._kit is not None and job.entered & TAKEN_ON:
                 self._kit.enter()
-            _close_all_but(self._kit.fds if self._kit is not None else ())
+            self._close_others()
+
+    def _close_others(self) -> None:
+        _close_all_but(self._kit.fds if self._kit is not None else ())
 
 
 def _close_all_but(kept: tuple[int, ...]) -> None:
@@ -127,12 +147,20 @@ def _complain(text: str) -> None:
     print(f"wherryd: worker {os.getpid()} {text}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
 
 
+def _keep_descriptors() -> None:
+    path = "/proc/self/fd"
+    folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.dup2(folder, DESCRIPTORS_FD, inheritable=False)
+    os.close(folder)
+
+
 def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
     """Be a worker. Runs in a fork of the launcher, whose descriptors end here."""
     try:
         os.dup2(control, CONTROL_FD, inheritable=False)
         os.dup2(host, HOST_FD, inheritable=False)
         close_range(HOST_FD + 1, _MAX_FD, 0)
+        _keep_descriptors()
         sigprocmask()
         os.umask(0)
         set_rlimit("nofile", *nofile)
