@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from wherry_protocol.health import Health, HealthCheck, Probe
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.images import ImageSummary
+    from wherry_protocol.networks import Endpoint, EndpointSpec, NetworkSummary
     from wherry_protocol.stats import Stats, StatsSample
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
     from wherry_protocol.volumes import VolumeSummary
@@ -64,8 +65,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient", "AsyncEventStream", "BadRequest", "Busy", "Client", "CommandNotExecutable",
     "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
-    "ContainerSummary", "Created", "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
-    "ImageError", "ImageSummary", "InternalError", "KernelFailure", "Missed", "MountPoint", "NoSpace",
+    "ContainerSummary", "Created", "Endpoint", "EndpointSpec",
+    "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
+    "ImageError", "ImageSummary", "InternalError", "KernelFailure", "Missed", "MountPoint",
+    "NetworkSummary", "NoSpace",
     "NotFound", "Output", "Pong", "Probe", "Progress", "ProtocolError", "Pruned", "Result", "RunSpec",
     "Started", "Stats", "StatsSample", "SystemInfo", "Tmpfs", "Ulimit", "UnknownOperation", "Unsupported",
     "Usage", "VersionInfo", "Volume", "VolumeSummary", "WherryError", "__version__",
@@ -85,6 +88,7 @@ _HOMES = {
     "wherry_protocol.health": "Health HealthCheck Probe",
     "wherry_protocol.housekeeping": "Pruned Usage",
     "wherry_protocol.images": "ImageSummary",
+    "wherry_protocol.networks": "Endpoint EndpointSpec NetworkSummary",
     "wherry_protocol.stats": "Stats StatsSample",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
     "wherry_protocol.volumes": "VolumeSummary",

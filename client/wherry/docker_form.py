@@ -82,6 +82,7 @@ def _status_words(summary: ContainerSummary, now: float) -> str:
 
 def container_document(details: ContainerDetails) -> dict[str, Any]:
     """Return the document of `inspect`."""
+    from wherry.network_form import network_settings
     from wherry.volume_form import mount_documents  # `ps` needs this module, and not that one
 
     summary, spec = details.summary, details.spec
@@ -103,10 +104,7 @@ def container_document(details: ContainerDetails) -> dict[str, Any]:
         "HostConfig": _host_config(spec),
         "Mounts": mount_documents(details.mounts, spec.tmpfs),
         "Config": _config(details),
-        "NetworkSettings": {
-            "Ports": ports_document(summary.ports),
-            "Networks": {spec.network: {}},
-        },
+        "NetworkSettings": {"Ports": ports_document(summary.ports), **network_settings(details)},
         "CgroupPath": details.cgroup_path,
     }
 
@@ -174,6 +172,10 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
         "NetworkMode": spec.network,
         "PortBindings": bindings_document(spec.ports),
         "PublishAllPorts": spec.publish_all,
+        "Dns": list(spec.dns),
+        "DnsSearch": list(spec.dns_search),
+        "DnsOptions": list(spec.dns_options),
+        "ExtraHosts": list(spec.extra_hosts) or None,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": spec.auto_remove,
         "Privileged": False,

@@ -150,7 +150,7 @@ class Connect(Call[None]):
 class Disconnect(Call[None]):
     """Take a container off a network, now and for its later starts.
 
-    `force`: also one that the network only knows, as a removed container that ended badly.
+    `force`: one that is not on it, or not there, is fine.
     """
 
     op = "network_disconnect"

@@ -27,6 +27,7 @@ from wherryd import journal
 from wherryd.cgroups.spares import SpareGroups
 from wherryd.cgroups.tree import plant
 from wherryd.containers.health import HealthWatch
+from wherryd.containers.making import keep_spec
 from wherryd.containers.manager import Manager
 from wherryd.containers.records import Records
 from wherryd.containers.recovery import recover, sweep_spares
@@ -122,10 +123,9 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.start_soon(guarded, "spares", services.spares.run)
             background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
             background.start_soon(guarded, "networks", services.networks.run)
-            if settings.default_network == "bridge":
-                background.start_soon(services.networks.prepare)
             _tell_of_ourselves(services, "start")
             await _serve_containers(services, store, ready)
+            await services.networks.close()
             _tell_of_ourselves(services, "stop")
             background.cancel_scope.cancel()
             _write_last(services.records)
@@ -156,10 +156,11 @@ def _services(
     events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
     trash = Trash(settings.trash_dir)
     registry = Registry()
+    records = Records(store, events)
     return Services(
         settings=settings,
         registry=registry,
-        records=Records(store, events),
+        records=records,
         events=events,
         health=HealthWatch(),
         images=images,
@@ -172,7 +173,14 @@ def _services(
             mountpoint=settings.mountpoint,
             tell=lambda action, name: events.emit("volume", action, name, {"driver": "local"}),
         ),
-        networks=Networks(store.connection, registry, settings.instance),
+        networks=Networks(
+            store.connection,
+            registry,
+            settings.instance,
+            default=settings.default_network,
+            tell=lambda action, identity, facts: events.emit("network", action, identity, facts),
+            keep=partial(keep_spec, records),
+        ),
         trash=trash,
         spares=Spares(settings.spare_dir),
         cgroups=spare_groups.tree,
@@ -184,6 +192,10 @@ async def _serve_containers(services: Services, store: Store, ready: Callable[[]
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
         await recover(services, store, nursery)
+        services.networks.reclaim()
+        nursery.start_soon(services.networks.restore)
+        if services.settings.default_network == "bridge":
+            nursery.start_soon(services.networks.prepare)
         execs = Execs(services, nursery)
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))

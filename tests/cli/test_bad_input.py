@@ -105,7 +105,7 @@ RUN_FLAGS: list[tuple[list[str], str]] = [
     (["--stop-timeout", "soon"], "soon"),
     (["--stop-timeout", "nan"], "nan"),
     (["--stop-timeout", "inf"], "inf"),
-    (["--network", "bridge"], "bridge"),
+    (["--network", "no_such"], "no network no_such"),
     (["--cidfile", "/nowhere/cid"], "/nowhere/cid"),
 ]
 

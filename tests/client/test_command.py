@@ -273,7 +273,6 @@ def test_options_end_at_the_image(line: str, operands: list[str]) -> None:
         ("-p 80:80 host", "-p"),
         ("--memory-swappiness 5 host", "--memory-swappiness"),
         ("--rea host", "--rea"),
-        ("--network bridge host", "bridge"),
         ("--stop-timeout x host", "--stop-timeout"),
         ("-e", "-e"),
         ("-itq host", "q\\b"),

@@ -12,6 +12,7 @@ from wherry.async_verbs.files import AsyncFileVerbs
 from wherry.async_verbs.health import AsyncHealthVerbs
 from wherry.async_verbs.housekeeping import AsyncHousekeepingVerbs
 from wherry.async_verbs.images import AsyncImageVerbs
+from wherry.async_verbs.networks import AsyncNetworkVerbs
 from wherry.async_verbs.processes import AsyncProcessVerbs
 from wherry.async_verbs.stats import AsyncStatsVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
@@ -25,6 +26,7 @@ class AsyncVerbs(
     AsyncHousekeepingVerbs,
     AsyncFileVerbs,
     AsyncImageVerbs,
+    AsyncNetworkVerbs,
     AsyncProcessVerbs,
     AsyncStatsVerbs,
     AsyncSystemVerbs,

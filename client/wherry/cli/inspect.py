@@ -1,6 +1,6 @@
-"""inspect: everything about containers, images and volumes, in docker's form.
+"""inspect: everything about containers, images, networks and volumes, in docker's form.
 
-Owns its options; docker_form, image_form and volume_form have the documents.
+Owns its options; docker_form, image_form, network_form and volume_form have the documents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _configure(parser: Parser) -> None:
     _configure_format(parser)
     parser.add_argument(
         "--type",
-        choices=("container", "image", "volume"),
+        choices=("container", "image", "volume", "network"),
         help="of what kind; default: the first of these that has the name",
     )
     parser.add_argument("refs", metavar="NAME", nargs="+", help="a name or id, an image's digest")
@@ -44,12 +44,20 @@ def _configure_volume(parser: Parser) -> None:
     parser.set_defaults(type="volume")
 
 
+def _configure_network(parser: Parser) -> None:
+    _configure_format(parser)
+    parser.add_argument("refs", metavar="NETWORK", nargs="+")
+    parser.set_defaults(type="network")
+
+
 def _configure_format(parser: Parser) -> None:
     parser.add_argument("-f", "--format", help="a template such as {{.State.ExitCode}}, or json")
 
 
 def _inspect(client: Client, args: Namespace) -> int:
-    find = {"container": _container, "image": _image, "volume": _volume, None: _either}[args.type]
+    find = {"container": _container, "image": _image, "volume": _volume, "network": _network, None: _either}[
+        args.type
+    ]
     return show_documents(args.refs, lambda ref: find(client, ref), args.format)
 
 
@@ -86,13 +94,19 @@ def _volume(client: Client, ref: str) -> dict[str, Any]:
     return volume_document(client.inspect_volume(ref))
 
 
+def _network(client: Client, ref: str) -> dict[str, Any]:
+    from wherry.network_form import network_document
+
+    return network_document(client.inspect_network(ref))
+
+
 def _either(client: Client, ref: str) -> dict[str, Any]:
     try:
         return _container(client, ref)
     except (NotFound, BadRequest) as error:
         # an image's name may be none that a container can have
         not_there = error
-    for find in (_image, _volume):
+    for find in (_image, _volume, _network):
         with suppress(NotFound, BadRequest):
             return find(client, ref)
     raise not_there
@@ -114,5 +128,6 @@ def _show(documents: list[dict[str, Any]], format_: str | None) -> None:
 COMMANDS = {
     "inspect": Command(configure=_configure, execute=_inspect),
     "image inspect": Command(configure=_configure_image, execute=_inspect),
+    "network inspect": Command(configure=_configure_network, execute=_inspect),
     "volume inspect": Command(configure=_configure_volume, execute=_inspect),
 }

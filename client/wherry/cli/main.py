@@ -62,6 +62,7 @@ GROUPS = (
     ("Nouns", (
         ("container", "nouns", "Containers: ls, run, stop, prune, …"),
         ("image", "nouns", "Images: ls, import, rm, prune, …"),
+        ("network", "nouns", "Networks: create, ls, inspect, rm, connect, disconnect, prune"),
         ("system", "nouns", "This supervisor: df, info, prune, …"),
         ("volume", "nouns", "Volumes: create, ls, inspect, rm, prune"),
     )),

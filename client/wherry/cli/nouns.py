@@ -1,4 +1,4 @@
-"""container, image, system, volume: docker's nouns, each with the commands that belong to it.
+"""container, image, network, system, volume: docker's nouns, each with the commands that belong to it.
 
 Owns the one table of which command is which. What is not a noun's alone is the verb of the same meaning.
 """
@@ -33,6 +33,7 @@ VERBS: dict[str, dict[str, str]] = {
         "ls": "images", "list": "images", "rm": "rmi", "remove": "rmi",
         **_same("history import load save tag"),
     },
+    "network": {},
     "system": _same("events info"),
     "volume": {},
 }  # fmt: skip
@@ -43,6 +44,17 @@ OWN: dict[str, dict[str, tuple[str, str]]] = {
     "image": {
         "inspect": ("inspect", "Print everything about images, as JSON"),
         "prune": ("prune", "Remove images that no container uses"),
+    },
+    "network": {
+        "create": ("network", "Make a network"),
+        "ls": ("network", "List networks"),
+        "list": ("network", "List networks"),
+        "inspect": ("inspect", "Print everything about networks, as JSON"),
+        "rm": ("network", "Remove networks that no container is on"),
+        "remove": ("network", "Remove networks that no container is on"),
+        "connect": ("network", "Put a container on one more network, also while it runs"),
+        "disconnect": ("network", "Take a container off a network, also while it runs"),
+        "prune": ("prune", "Remove all networks that no container is on"),
     },
     "system": {
         "df": ("df", "Show what takes room"),
@@ -69,7 +81,7 @@ def _texts(noun: str) -> dict[str, str]:
 def _configure(noun: str) -> Callable[[Parser], None]:
     def configure(parser: Parser) -> None:
         parser.stop_at_operand("COMMAND …")
-        lines = [f"  {name:<10}{text}" for name, text in sorted(_texts(noun).items())]
+        lines = [f"  {name:<11}{text}" for name, text in sorted(_texts(noun).items())]
         parser.list_below(["commands:", *lines, "", f"See 'wherry {noun} COMMAND --help' for its options."])
 
     return configure

@@ -9,10 +9,10 @@ import os
 
 from wherry.cli.health_options import add_health_options, health_check
 from wherry.cli.limit_options import add_limit_options, add_oom_options, limits_from
+from wherry.cli.network_options import add_network_options, network_fields
 from wherry.cli.port_options import add_port_options, port_fields
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.networks import DEFAULT
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,12 +86,7 @@ def add_options(parser: Parser) -> None:
         default=DEFAULT_STOP_TIMEOUT,
         help="until SIGKILL (10)",
     )
-    add(
-        "--network",
-        metavar="NETWORK",
-        default=DEFAULT,
-        help="a network, none, host, or container:NAME (bridge)",
-    )
+    add_network_options(parser)
     add_limit_options(parser)
     add_oom_options(parser)
     add_port_options(parser)
@@ -111,7 +106,7 @@ def spec_from(args: Namespace) -> RunSpec:
         volumes=volumes, volumes_from=tuple(args.volumes_from), tmpfs=tmpfs,
         workdir=args.workdir, user=args.user, read_only=args.read_only, init=args.init,
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
-        stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, network=args.network,
+        stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, **network_fields(args),
         stdin=args.interactive, tty=args.tty, health=health_check(args), limits=limits_from(args),
         **port_fields(args),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""container prune, image prune, volume prune, system prune: remove what nobody needs.
+"""container prune, image prune, network prune, volume prune, system prune: remove what nobody needs.
 
 Owns their options, the question before, and the sum after.
 """
@@ -74,14 +74,24 @@ def _prune_volumes(client: Client, args: Namespace) -> int:
     return _tell(_volumes(client, filters, all_=args.all))
 
 
+def _prune_networks(client: Client, args: Namespace) -> int:
+    filters = _filters(args.filter)
+    if not _agreed(["all networks that no container is on"], args):
+        return DECLINED_EXIT
+    _networks(client, filters)
+    return 0
+
+
 def _prune_system(client: Client, args: Namespace) -> int:
     filters = _filters(args.filter)
     words = ["all containers that do not run"]
+    words.append("all networks that no container is on")
     words += ["all nameless volumes that no container has"] if args.volumes else []
     words.append(_images_word(all_=args.all))
     if not _agreed(words, args):
         return DECLINED_EXIT
     freed = _containers(client, filters)
+    _networks(client, filters)
     if args.volumes:
         freed += _volumes(client, filters, all_=False)
     return _tell(freed + _images(client, filters, all_=args.all))
@@ -101,6 +111,12 @@ def _images(client: Client, filters: Sequence[tuple[str, str]], *, all_: bool) -
 
 def _volumes(client: Client, filters: Sequence[tuple[str, str]], *, all_: bool) -> int:
     return _listed("Deleted Volumes:", client.prune_volumes(all=all_, filters=filters))
+
+
+def _networks(client: Client, filters: Sequence[tuple[str, str]]) -> None:
+    gone = client.prune_networks(filters=filters)
+    if gone:
+        print("\n".join(["Deleted Networks:", *gone, ""]), flush=True)
 
 
 def _listed(title: str, pruned: Pruned) -> int:
@@ -144,6 +160,7 @@ def _agreed(words: Sequence[str], args: Namespace) -> bool:
 COMMANDS = {
     "container prune": Command(configure=_configure_containers, execute=_prune_containers),
     "image prune": Command(configure=_configure_images, execute=_prune_images),
+    "network prune": Command(configure=_configure_containers, execute=_prune_networks),
     "volume prune": Command(configure=_configure_volumes, execute=_prune_volumes),
     "system prune": Command(configure=_configure_system, execute=_prune_system),
 }

@@ -12,6 +12,7 @@ from wherry.verbs.files import FileVerbs
 from wherry.verbs.health import HealthVerbs
 from wherry.verbs.housekeeping import HousekeepingVerbs
 from wherry.verbs.images import ImageVerbs
+from wherry.verbs.networks import NetworkVerbs
 from wherry.verbs.processes import ProcessVerbs
 from wherry.verbs.stats import StatsVerbs
 from wherry.verbs.system import SystemVerbs
@@ -25,6 +26,7 @@ class Verbs(
     HousekeepingVerbs,
     FileVerbs,
     ImageVerbs,
+    NetworkVerbs,
     ProcessVerbs,
     StatsVerbs,
     SystemVerbs,

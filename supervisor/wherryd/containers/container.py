@@ -77,6 +77,9 @@ class Container:
         """Where it is on networks, while it runs: see network/joining.py."""
         self.ports: tuple[PortBinding, ...] = ()
         """The ports that it publishes, while it runs: see network/firewall.py."""
+        self.changing_networks = trio.Lock()
+        self.provisional = False
+        """Set while a `run` starts it for the first time: a crash takes it away."""
         self.recorded = True
         """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
@@ -121,13 +124,20 @@ class Container:
             **health,
             **endpoints,
             **bindings,
-            "phase": self.phase.value,
+            "phase": self._lasting_phase.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "exit": self.exit and self.exit.to_wire(),
             "pid": self.pid,
         }
+
+    @property
+    def _lasting_phase(self) -> Phase:
+        """What to make of it after a crash: one that was there before is as it was."""
+        if self.phase is not Phase.STARTING or self.provisional:
+            return self.phase
+        return Phase.CREATED if self.finished_at is None else Phase.EXITED
 
     def restore(self, status: dict[str, Any]) -> None:
         """Take back what `status_json` gave."""

@@ -11,13 +11,13 @@ from wherryd.cgroups import checks
 from wherryd.containers import config, mounting, names
 from wherryd.containers.container import Container
 from wherryd.containers.telling import tell
-from wherryd.network import modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry_protocol.containers import RunSpec
     from wherry_protocol.system import Progress
+    from wherryd.containers.records import Records
     from wherryd.containers.services import Services
 
 
@@ -28,7 +28,7 @@ async def make(
 
     Raises BadRequest, Conflict, ImageError, NoSpace.
     """
-    spec = modes.settle(spec, services.settings.default_network)
+    spec = services.networks.settle(spec)
     _check(spec, services)
     if spec.name is not None:
         services.registry.check_free(spec.name)
@@ -86,9 +86,20 @@ def add(container: Container, services: Services) -> None:
         raise
 
 
+def keep_spec(records: Records, container: Container, spec: RunSpec) -> None:
+    """Put the changed request of a container on record. Raises NoSpace, and then nothing has changed."""
+    before = container.config
+    container.config = dataclasses.replace(before, spec=spec)
+    try:
+        records.set_config(container)
+    except BaseException:
+        container.config = before
+        raise
+
+
 async def preview(spec: RunSpec, services: Services) -> str:
     """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
-    spec = modes.settle(spec, services.settings.default_network)
+    spec = services.networks.settle(spec)
     _check(spec, services)
     if spec.volumes or spec.volumes_from:
         await mounting.check(spec, services)

@@ -223,6 +223,7 @@ class Manager:
     ) -> None:
         """Have the start of a container (phase STARTING) done by the task that will own its run."""
         container.started = trio.Event()
+        container.provisional = first
         if container.ended.is_set():
             container.ended = trio.Event()
         launch = Launch(container, self.services)

@@ -41,6 +41,7 @@ KILL_TIMEOUT = 5.0
 async def recover(services: Services, store: Store, nursery: trio.Nursery) -> None:
     """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
     _load(services, store)
+    services.networks.recover()
     # What has a note is no container: processes/execs.py takes it back.
     held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
     for entry in held.values():
@@ -57,6 +58,9 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
     for container in services.registry:
         if container.alive and container.id not in held:
             await _mark_lost(container, services)
+        elif container.endpoints and container.id not in held:
+            services.networks.detach(container)  # a start that came to nothing
+            services.records.save(container)
     _sweep(services)
 
 
@@ -105,6 +109,7 @@ async def _mark_lost(container: Container, services: Services) -> None:
     if not await wait_empty(cgroup, KILL_TIMEOUT):
         journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
     journal.warning("container was lost", id=container.id, name=container.name)
+    services.networks.detach(container)
     if container.phase is Phase.STARTING:
         # The first start of a `run` whose client never heard of it.
         container.phase = Phase.CREATED

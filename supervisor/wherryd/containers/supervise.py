@@ -130,11 +130,11 @@ async def watch(container: Container, services: Services) -> None:
     if container.run is not None:
         container.run.close()
         container.run = None
-    services.networks.detach(container)
     container.exit = status
     container.finished_at = time.time()
     container.move(Event.EXIT)
     tell_end(container, services, status)
+    services.networks.detach(container)
     journal.info("container ended", id=container.id, name=container.name, **_told(status))
     if not container.log.finished:
         # A full disk: the launcher keeps the pipes until every byte is in the log.
@@ -208,7 +208,8 @@ class Launch:
                 await self._join()
             plan = self._plan or self._set_up()
             self._publish()
-            self._record()
+            if self._asked is None:
+                self._record()
             await self._published()
             spawned = await self._spawned(plan)
             self._undo.pop_all()
@@ -280,6 +281,10 @@ class Launch:
         """Put a first run on record, while it is set up: a full disk calls it off long before it executes."""
         if not self._container.recorded:
             record(self._container, self._services)
+        elif self._container.endpoints:
+            # A crash must not forget which addresses are taken.
+            self._services.records.save(self._container)
+            self._services.records.flush()
 
     async def _spawned(self, plan: Plan) -> Spawned:
         container, launcher = self._container, self._services.launcher

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from wherryd.containers.manager import Manager
     from wherryd.control.facts import Facts
     from wherryd.images.store import ImageStore
+    from wherryd.network.service import Networks
     from wherryd.processes.execs import Execs
     from wherryd.volumes.store import VolumeStore
 
@@ -31,6 +32,11 @@ class Context:
     def volumes(self) -> VolumeStore:
         """The volumes."""
         return self.manager.services.volumes
+
+    @property
+    def networks(self) -> Networks:
+        """The networks."""
+        return self.manager.services.networks
 
 
 Answers = dict[type[Any], Callable[[Context, Any], Awaitable[Any]]]

@@ -68,14 +68,20 @@ class Range:
 
     def take_this(self, address: Address, name: str) -> Address:
         """Take a certain address. Raises BadRequest when it is none of the range's, Conflict when taken."""
-        offset = self._offset(address) if address in self.network else -1
-        if not 0 < offset < self._end:
-            raise BadRequest(f"address {address} is not one of network {name} ({self.network})")
+        self.check(address, f"network {name} ({self.network})")
+        offset = self._offset(address)
         if offset in self._taken:
             whose = "the gateway's" if address == self.gateway else "in use"
             raise Conflict(f"address {address} of network {name} is {whose}")
         self._taken.add(offset)
         return address
+
+    def check(self, address: Address, whose: str) -> None:
+        """Raises BadRequest when it is no address that a host can have here; `whose` says where."""
+        if address not in self.network:
+            raise BadRequest(f"address {address} is not in {whose}")
+        if not 0 < self._offset(address) < self._end:
+            raise BadRequest(f"address {address} stands for the whole of {whose}: nobody can have it")
 
     def is_taken(self, address: Address) -> bool:
         """Say whether somebody has an address."""

@@ -5,25 +5,23 @@ Owns what is up. Nothing is made before it is needed, but for what a running con
 
 from __future__ import annotations
 
-import secrets
-import time
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import Conflict
+from wherry_protocol.errors import Conflict, WherryError
 from wherry_protocol.networks import BRIDGE
 from wherryd import journal
-from wherryd.network import addresses, model
+from wherryd.network import addresses, creating
 from wherryd.network.addresses import Range
-from wherryd.network.model import Network
 
 if TYPE_CHECKING:
+    from wherry_protocol.networks import CreateNetwork
     from wherryd.network.firewall import Firewall
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
-    from wherryd.network.model import LinkNames
+    from wherryd.network.model import LinkNames, Network
 
 DEFAULT_MTU = 1500
 
@@ -51,19 +49,44 @@ class Bridges:
                 self._known.add(network)
             return network
 
-    async def ensure(self, network: Network) -> None:
-        """Have a network's bridge up. Raises Conflict when the host uses its subnet, KernelFailure."""
+    async def create(self, call: CreateNetwork) -> Network:
+        """Put a new network on record and have its bridge up.
+
+        Raises BadRequest, Conflict, NoSpace, KernelFailure.
+        """
+        creating.check(call)
+        async with self._lock:
+            own = creating.ranges(call, await self.taken())
+            network = creating.network_from(call, own, self._names)
+            self._known.add(network)
+            try:
+                await self._raise(network)
+            except BaseException:
+                self._known.discard(network)
+                raise
+        return network
+
+    async def ensure(self, network: Network, *, in_use: bool = False) -> None:
+        """Have a network's bridge up. Raises Conflict when the host uses its subnet, KernelFailure.
+
+        `in_use`: containers have its addresses, so that it cannot be otherwise.
+        """
         if network.up:
             return
         async with self._lock:
             if not network.up:
+                if not in_use:
+                    await self._check_free(network)
                 await self._raise(network)
 
     async def take_down(self, network: Network) -> None:
         """Remove a network's bridge. Raises KernelFailure."""
         async with self._lock:
             network.up = False
-            await self._firewall.network_down(network)
+            try:
+                await self._firewall.network_down(network)
+            except WherryError as error:
+                journal.error("rules not removed", network=network.name, error=error)
             await self._helper.call("remove_links", (network.bridge,))
 
     async def taken(self, but: str = "") -> list[addresses.Network]:
@@ -77,10 +100,9 @@ class Bridges:
     async def _new_default(self) -> Network:
         start = 0 if self._names.default == "wherry0" else int(self._names.default[-8:], 16)
         chosen = addresses.free_default(await self.taken(), start)
-        return new_network(BRIDGE, self._names.default, (Range(chosen),))
+        return creating.new_network(BRIDGE, self._names.default, (Range(chosen),))
 
     async def _raise(self, network: Network) -> None:
-        await self._check_free(network)
         self.mtu = min((await self._helper.call("uplink_mtu")).value or DEFAULT_MTU, DEFAULT_MTU)
         for each in network.ranges:
             await self._enable_forwarding(each.network.version)
@@ -118,16 +140,3 @@ class Bridges:
             journal.warning("host setting changed", setting=name, value=1)
             self.notes.append(f"{name} was set to 1: containers need the host to forward packets")
         self._forwarding.add(version)
-
-
-def new_network(name: str, bridge: str, ranges: tuple[Range, ...], *, network_id: str = "") -> Network:
-    """Return a network that is not on record yet. Its bridge's MAC address stays as long as it lives."""
-    return Network(
-        id=network_id or model.new_id(),
-        name=name,
-        bridge=bridge,
-        mac="02:42:" + secrets.token_bytes(4).hex(":"),
-        ranges=ranges,
-        created_at=time.time(),
-        labels={},
-    )

@@ -19,6 +19,7 @@ _RESOLVED_STUB = "127.0.0.53"
 _RESOLVED_UPSTREAM = "/run/systemd/resolve/resolv.conf"
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _NONE = "# no network\n"
+_HOSTS_MAX = 1 << 16
 _NO_SERVERS = "# the host has no name servers that a container can reach\n"
 
 
@@ -51,11 +52,33 @@ def etc_files(
 
 def hosts_of(spec: RunSpec, hostname: str, endpoints: Sequence[Endpoint]) -> str:
     """Return /etc/hosts of a container on networks: its own addresses, and what was asked for."""
+    gateway = next((each.gateway for each in endpoints if each.gateway), None) or "127.0.0.1"
+    return _LOCALHOST + _extra(spec.extra_hosts, gateway) + own_lines(hostname, endpoints)
+
+
+def own_lines(hostname: str, endpoints: Sequence[Endpoint]) -> str:
+    """Return the lines of a container's own name."""
     names = hostname if "." not in hostname else f"{hostname} {hostname.partition('.')[0]}"
     own = [address for each in endpoints for address in (each.ip, each.ip6) if address]
-    lines = "".join(f"{address}\t{names}\n" for address in own)
-    gateway = next((each.gateway for each in endpoints if each.gateway), None) or "127.0.0.1"
-    return _LOCALHOST + _extra(spec.extra_hosts, gateway) + lines
+    return "".join(f"{address}\t{names}\n" for address in own)
+
+
+def without(text: str, endpoint: Endpoint) -> str:
+    """Return a hosts file without the lines of an endpoint's addresses."""
+    gone = {endpoint.ip, endpoint.ip6}
+    return "".join(
+        line for line in text.splitlines(keepends=True) if line.split()[:1] and line.split()[0] not in gone
+    )
+
+
+def read_bounded(path: Path) -> str | None:
+    """Return a file that a container may have written, None when it is no hosts file of a sane size."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HOSTS_MAX + 1)
+    except FileNotFoundError:
+        return None
+    return data.decode(errors="surrogateescape") if len(data) <= _HOSTS_MAX else None
 
 
 def resolv_conf(spec: RunSpec, nameservers: Sequence[str] | None) -> str:

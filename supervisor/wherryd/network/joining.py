@@ -6,8 +6,10 @@ Owns the addresses from the moment they are chosen: whatever fails, they are fre
 from __future__ import annotations
 
 from contextlib import ExitStack
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
+from wherry_protocol.errors import NotFound
 from wherry_protocol.networks import Endpoint, EndpointSpec
 from wherryd.network import addresses, model
 from wherryd.network.pool import Pool, Warm
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import LinkNames, Network
-
-UNDO_TIMEOUT = 10.0
-"""Seconds to take back what a cancelled or failed attempt made."""
 
 
 class Attached(NamedTuple):
@@ -73,10 +72,10 @@ class Joining:
             undo.pop_all()
             return Attached(namespace, tuple(endpoint for _, endpoint in chosen))
 
-    async def join(self, spec: EndpointSpec, interface: str, pidfd: int) -> Endpoint:
+    async def join(self, spec: EndpointSpec, interface: str, pidfd: int, *, primary: bool) -> Endpoint:
         """Put a running container on one more network. Raises as `attach`."""
         network = await self._up(spec)
-        endpoint = self._choose(network, spec, interface, primary=False)
+        endpoint = self._choose(network, spec, interface, primary=primary)
         with ExitStack() as undo:
             undo.callback(self.leave, network, endpoint)
             await self._helper.call("join", model.end_of(network, endpoint, self._bridges.mtu), fds=[pidfd])
@@ -96,6 +95,8 @@ class Joining:
     async def _up(self, spec: EndpointSpec) -> Network:
         network = self._known.find(spec.network)
         await self._bridges.ensure(network)
+        if network.removing:
+            raise NotFound(f"network {network.name} is being removed")
         return network
 
     def _choose(self, network: Network, spec: EndpointSpec, interface: str, *, primary: bool) -> Endpoint:
@@ -129,8 +130,8 @@ class Joining:
     def _address(self, network: Network, within: addresses.Range, wanted: str | None) -> addresses.Address:
         if wanted is not None:
             address = addresses.parse_address(wanted, "address")
-            if within.is_taken(address) and self.pool.forget(network):
-                pass  # it was perhaps one that was only kept ready
+            if within.is_taken(address):
+                self.pool.forget(network)  # it may be one that is only kept ready
             return within.take_this(address, network.name)
         if within.full:
             self.pool.forget(network)
@@ -167,8 +168,13 @@ def _plain(spec: EndpointSpec) -> bool:
 
 def give_back(network: Network, endpoint: Endpoint) -> None:
     """Have an endpoint's addresses free again."""
-    import ipaddress
-
-    network.ipv4.give_back(ipaddress.ip_address(endpoint.ip))
+    network.ipv4.give_back(ip_address(endpoint.ip))
     if endpoint.ip6 is not None and network.ipv6 is not None:
-        network.ipv6.give_back(ipaddress.ip_address(endpoint.ip6))
+        network.ipv6.give_back(ip_address(endpoint.ip6))
+
+
+def take_back(network: Network, endpoint: Endpoint) -> None:
+    """Have the addresses of an endpoint that is on record taken. Raises Conflict, BadRequest."""
+    network.ipv4.take_this(ip_address(endpoint.ip), network.name)
+    if endpoint.ip6 is not None and network.ipv6 is not None:
+        network.ipv6.take_this(ip_address(endpoint.ip6), network.name)

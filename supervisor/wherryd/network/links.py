@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _SYSCTL = "/proc/sys/net"
 _FORWARD = {4: f"{_SYSCTL}/ipv4/ip_forward", 6: f"{_SYSCTL}/ipv6/conf/all/forwarding"}
 
+_INSIDE = (("ipv4/ping_group_range", "0 2147483647"), ("ipv4/ip_unprivileged_port_start", "0"))
+"""As docker has it: who has no capabilities may ping, and serve on any port."""
+
 _own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 _host = Rtnl()
 
@@ -58,6 +61,9 @@ def make_namespace(ends: Sequence[End], *, fds: list[int]) -> Made:
     """Make a network namespace that is on bridges; answers with its descriptor."""
     del fds
     namespace = new_network_namespace()
+    with inside(namespace, _own):
+        for name, value in _INSIDE:
+            _write(f"{_SYSCTL}/{name}", value)
     made: list[str] = []
     try:
         for end in ends:
@@ -98,6 +104,17 @@ def _join(namespace: int, end: End) -> None:
         os.close(fd)
 
 
+def set_primary(end: End, *, fds: list[int]) -> None:
+    """Have an end, whose bridge the namespace of a process (by pidfd) is on, be the way to everywhere."""
+    with inside(fds[0], _own):
+        inner = Rtnl()
+        index = socket.if_nametoindex(end["interface"])
+    try:
+        inner.do(*_settings(index, {**end, "primary": True}))
+    finally:
+        inner.close()
+
+
 def _settings(index: int, end: End) -> list[rtnl.Message]:
     found = [rtnl.set_link(index, end["interface"], up=True)]
     for address, prefix, gateway in (("ip", "prefix", "gateway"), ("ip6", "prefix6", "gateway6")):
@@ -129,6 +146,8 @@ def enable_forwarding(version: int, *, fds: list[int]) -> bool:
     with open(path, encoding="ascii") as file:
         if file.read().strip() != "0":
             return False
+    if version == 6:  # noqa: PLR2004 - of IP
+        _keep_router_advertisements()
     _write(path, "1")
     return True
 
@@ -137,6 +156,15 @@ def let_loopback_out(name: str, *, fds: list[int]) -> None:
     """Let packets from 127.0.0.1 leave by a bridge; ruleset.py says why that is no hole."""
     del fds
     _write(f"{_SYSCTL}/ipv4/conf/{name}/route_localnet", "1")
+
+
+def _keep_router_advertisements() -> None:
+    """Have links that learn their routes from routers go on with that: forwarding ends it for the value 1."""
+    folder = f"{_SYSCTL}/ipv6/conf"
+    for _, name in socket.if_nameindex():
+        with suppress(FileNotFoundError), open(f"{folder}/{name}/accept_ra", encoding="ascii") as file:
+            if file.read().strip() == "1":
+                _write(f"{folder}/{name}/accept_ra", "2")
 
 
 def list_links(prefixes: Sequence[str], *, fds: list[int]) -> list[str]:
@@ -177,6 +205,7 @@ OPS = {
         remove_links,
         make_namespace,
         join,
+        set_primary,
         enable_forwarding,
         let_loopback_out,
         list_links,

@@ -110,6 +110,15 @@ class LinkNames:
         return self.ends + endpoint_id[:_LINK_DIGITS]
 
 
+UNBRIDGED = tuple(
+    NetworkSummary(
+        id=hashlib.sha256(f"network {name}".encode()).hexdigest(), name=name, driver=driver, created_at=0.0
+    )
+    for name, driver in (("host", "host"), ("none", "null"))
+)
+"""The predefined networks that are none: the host's own, and nothing but loopback."""
+
+
 def new_id() -> str:
     """Return 64 random hex digits."""
     return secrets.token_hex(32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry_protocol.networks import DEFAULT, EndpointSpec
+from wherry_protocol.networks import EndpointSpec
 
 if TYPE_CHECKING:
     from wherry_protocol.containers import RunSpec
@@ -12,14 +12,24 @@ if TYPE_CHECKING:
 CONTAINER = "container:"
 
 
-def settle(spec: RunSpec, default: str) -> RunSpec:
-    """Return the request with the network that it will have, if it left that open."""
-    return spec.replace(network=default) if spec.network == DEFAULT else spec
-
-
 def has_networks(spec: RunSpec) -> bool:
     """Say whether a container is on bridges."""
     return spec.network not in ("none", "host") and not spec.network.startswith(CONTAINER)
+
+
+def join_spec(spec: RunSpec, asked: EndpointSpec) -> RunSpec:
+    """Return the request of a container that is on one more network."""
+    if spec.network == "none":
+        return spec.replace(network=asked.network, endpoints=(asked,))
+    return spec.replace(endpoints=(*spec.endpoints, asked))
+
+
+def leave_spec(spec: RunSpec, name: str) -> RunSpec:
+    """Return the request of a container that is on one network less."""
+    rest = [each for each in wanted(spec) if each.network != name]
+    if not rest:
+        return spec.replace(network="none", endpoints=())
+    return spec.replace(network=rest[0].network, endpoints=tuple(rest))
 
 
 def other_container(spec: RunSpec) -> str | None:

@@ -46,6 +46,8 @@ class Pool:
         self._ready: dict[Network, deque[Warm]] = {}
         self._work = trio.Event()
         self._closed = False
+        self._making: Network | None = None
+        self._made = trio.lowlevel.ParkingLot()
 
     def take(self, network: Network) -> Warm | None:
         """Return one that is ready, None if there is none; more are made meanwhile."""
@@ -63,13 +65,18 @@ class Pool:
             self.forget(other)
         self._work.set()
 
-    def forget(self, network: Network) -> bool:
-        """Give up a network's; say whether there were any."""
+    def forget(self, network: Network) -> None:
+        """Give up a network's."""
         waiting = self._ready.pop(network, deque())
         for warm in waiting:
             os.close(warm.namespace)
             self._drop(network, warm.endpoint)
-        return bool(waiting)
+
+    async def retire(self, network: Network) -> None:
+        """Give up a network's, also the one that is being made."""
+        self.forget(network)
+        while self._making is network:
+            await self._made.park()
 
     def close(self) -> None:
         """Give up all."""
@@ -83,12 +90,21 @@ class Pool:
             await self._work.wait()
             self._work = trio.Event()
             while (network := self._lacking()) is not None:
-                try:
-                    self._put(network, await self._make(network))
-                except WherryError as error:
-                    # A start makes its own and says what is wrong.
-                    journal.debug("no network namespace made ahead", network=network.name, error=error)
+                if not await self._add(network):
                     break
+
+    async def _add(self, network: Network) -> bool:
+        self._making = network
+        try:
+            self._put(network, await self._make(network))
+        except WherryError as error:
+            # A start makes its own and says what is wrong.
+            journal.debug("no network namespace made ahead", network=network.name, error=error)
+            return False
+        finally:
+            self._making = None
+            self._made.unpark_all()
+        return True
 
     def _lacking(self) -> Network | None:
         return next((n for n, waiting in reversed(self._ready.items()) if len(waiting) < READY), None)

@@ -16,6 +16,7 @@ from wherryd.control.verbs import (
     health,
     housekeeping,
     images,
+    networks,
     processes,
     stats,
     system,
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 
-_NOUNS = (containers, event_log, health, housekeeping, files, images, processes, stats, system, volumes)
+_NOUNS = (
+    containers,
+    event_log,
+    health,
+    housekeeping,
+    files,
+    images,
+    networks,
+    processes,
+    stats,
+    system,
+    volumes,
+)
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
 
