@@ -270,7 +270,7 @@ def test_options_end_at_the_image(line: str, operands: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("-p 80:80 host", "-p"),
+        ("--gpus all host", "--gpus"),
         ("--memory-swappiness 5 host", "--memory-swappiness"),
         ("--rea host", "--rea"),
         ("--stop-timeout x host", "--stop-timeout"),

@@ -101,7 +101,7 @@ def test_inspect_is_dockers_document() -> None:
         volumes=(Volume(source="/s", target="/t", read_only=True), Volume(source="/u", target="/w")),
         tmpfs=(Tmpfs(target="/tmp", size=1024, mode=0o700),),
         ulimits=(Ulimit(name="nofile", soft=1, hard=2),),
-        read_only=True, init=True, auto_remove=True, stop_timeout=2.5,
+        read_only=True, init=True, auto_remove=True, stop_timeout=2.5, network="none",
     )  # fmt: skip
     document = json.loads(json.dumps(container_document(details(spec))))
     assert (document["Id"], document["Name"], document["LogPath"]) == ("ab" * 32, "/web", "/l/log")
@@ -121,7 +121,7 @@ def test_inspect_is_dockers_document() -> None:
     config = document["Config"]
     assert (config["Env"], config["Cmd"], config["Entrypoint"]) == (["A=1"], ["-c", "x"], ["/bin/sh"])
     assert (config["Labels"], config["StopTimeout"]) == ({"k": "v"}, 2.5)
-    assert document["NetworkSettings"]["Networks"] == {"none": {}}
+    assert list(document["NetworkSettings"]["Networks"]) == ["none"]
 
 
 @pytest.mark.parametrize(

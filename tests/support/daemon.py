@@ -22,6 +22,8 @@ from support import proc
 from support.terminal import Terminal
 
 from wherryd.kernel.hierarchies import find_hierarchies
+from wherryd.network.model import LinkNames
+from wherryd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -242,7 +244,19 @@ class Daemon:
         left += [f"cgroup {path}" for path in cgroups_below(self.cgroup)]
         left += [f"mount {line}" for line in mounts(self.root)]
         left += [f"container {path}" for path in (self.state_dir / "containers").iterdir()]
+        left += [f"link {name}" for name in self.links()]
         return left
+
+    @property
+    def instance(self) -> str:
+        """Its name wherever the kernel has one name space for all."""
+        return Settings(state_dir=self.state_dir, run_dir=self.run_dir).instance
+
+    def links(self) -> list[str]:
+        """Return the links on the host that are this supervisor's."""
+        names = LinkNames.of(self.instance)
+        ours = (names.bridges, names.ends)
+        return [name for _, name in socket.if_nameindex() if name == names.default or name.startswith(ours)]
 
     def _clean_up(self) -> None:
         """Leave the machine as it was, also after a failure."""
@@ -254,6 +268,8 @@ class Daemon:
             self._end(signal.SIGKILL)
         for line in mounts(self.root):
             subprocess.run(["umount", "-l", line.split(" ")[4]], check=False)
+        for name in self.links():
+            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
         for path in reversed(cgroups_below(self.cgroup)):
             _remove_cgroup(path)
         shutil.rmtree(self.root)
