@@ -6,6 +6,7 @@ import os
 import re
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from support.daemon import Daemon
@@ -16,7 +17,6 @@ from wherry_protocol.ports import PublishedPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from wherry import Client
     from wherry_protocol.containers import ContainerDetails
@@ -84,6 +84,9 @@ class Box:
         self.endpoints = details.endpoints
         self.ip = details.endpoints[0].ip if details.endpoints else ""
         self.gateway = (details.endpoints[0].gateway if details.endpoints else "") or ""
+
+    def resolv_conf(self) -> str:
+        return Path(self.details().directory, "resolv.conf").read_text()
 
     def details(self) -> ContainerDetails:
         return self.machine.client.inspect(self.id)

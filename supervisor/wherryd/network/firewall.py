@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from wherry_protocol.networks import Endpoint
     from wherryd.containers.container import Container
     from wherryd.network.helper import Asked, Helper
-    from wherryd.network.model import LinkNames, Network
+    from wherryd.network.model import Network
+    from wherryd.network.names import Names
     from wherryd.network.ruleset import Elements
 
 HOLDER_TIMEOUT = 2.0
@@ -45,7 +46,7 @@ class Publishing:
 class Firewall:
     """The rules of one supervisor. `run` is its task; `table` is the name of its tables."""
 
-    def __init__(self, helper: Helper, names: LinkNames, instance: str) -> None:
+    def __init__(self, helper: Helper, names: Names, instance: str) -> None:
         self._helper = helper
         self._names = names
         self.table = instance
@@ -61,7 +62,7 @@ class Firewall:
 
     async def network_up(self, network: Network) -> None:
         """A network's bridge was made or found. Raises KernelFailure: then the network is not up."""
-        bridge = bridge_of(network)
+        bridge = bridge_of(network, self._names.listen(network))
         known = self._bridges.get(bridge.link)
         self._bridges[bridge.link] = bridge
         try:
@@ -77,6 +78,7 @@ class Firewall:
 
     async def network_down(self, network: Network) -> None:
         """A network's bridge is about to be removed."""
+        self._names.silence(network)
         bridge = self._bridges.pop(network.bridge, None)
         if bridge is not None:
             self._withdraw(ruleset.elements_of(bridges=[bridge]))
@@ -154,7 +156,9 @@ class Firewall:
     def recover(self, bridges: Iterable[Network], containers: Iterable[Container]) -> None:
         """Know again, after a restart, what running containers have. `replace` is to follow."""
         networks = {network.id: network for network in bridges}
-        self._bridges.update((network.bridge, bridge_of(network)) for network in networks.values())
+        self._bridges.update(
+            (network.bridge, bridge_of(network, self._names.listen(network))) for network in networks.values()
+        )
         for container in containers:
             for endpoint in container.endpoints:
                 network = networks.get(endpoint.network_id)
@@ -235,13 +239,14 @@ class Firewall:
         self._work.set()
 
 
-def bridge_of(network: Network) -> Bridge:
-    """Return what the rules need to know of a network."""
+def bridge_of(network: Network, names: int) -> Bridge:
+    """Return what the rules need to know of a network; `names` is where its name server listens."""
     return Bridge(
         link=network.bridge,
         gateways=tuple(f"{each.gateway}/{each.prefix}" for each in network.ranges),
         internal=network.internal,
         icc=network.icc,
+        names=names,
     )
 
 

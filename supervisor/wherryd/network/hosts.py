@@ -96,6 +96,11 @@ def resolv_conf(spec: RunSpec, nameservers: Sequence[str] | None) -> str:
     return "".join(f"{line}\n" for line in lines) or _NO_SERVERS
 
 
+def name_servers(text: str) -> tuple[str, ...]:
+    """Return the name servers that a resolv.conf names."""
+    return _words(text, "nameserver")
+
+
 def host_nameservers(text: str) -> tuple[str, ...]:
     """Return the name servers of a resolv.conf that are not the host's own loopback, but those behind it."""
     found = _words(text, "nameserver")

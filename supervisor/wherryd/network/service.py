@@ -60,9 +60,9 @@ class Networks:
     ) -> None:
         self.links = LinkNames.of(instance)
         self.helper = Helper()
-        self.names = Names(registry)
-        self.firewall = Firewall(self.helper, self.links, instance)
         self.known = KnownNetworks(NetworkRecords(database))
+        self.names = Names(registry, self.known)
+        self.firewall = Firewall(self.helper, self.names, instance)
         self.bridges = Bridges(self.known, self.helper, self.firewall, self.links)
         self.joining = Joining(self.known, self.bridges, self.helper, self.firewall, self.links)
         self._membership = Membership(self.joining, self.helper, self.firewall, keep)

@@ -1,0 +1,168 @@
+"""Questions about names that are not ours: asked of the host's name servers, kept as long as they hold.
+
+Owns the cache and how many questions are under way. Must never hold an asker up for longer than LIMIT.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import OrderedDict
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherryd.network import answers
+from wherryd.network.hosts import name_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherryd.network.answers import Question
+
+RESOLV_CONF = "/etc/resolv.conf"
+PORT = 53
+TRY = 2.0
+"""Seconds for one server's answer."""
+
+LIMIT = 8.0
+"""Seconds for all tries: an asker gives up by then."""
+
+ROUNDS = 2
+KEPT = 1024
+"""Answers in the cache."""
+
+LONGEST = 300
+"""Seconds that an answer is kept at most."""
+
+UNDER_WAY = 256
+"""Questions under way, of all containers together; more are refused at once."""
+
+_MESSAGE_MAX = 65535
+
+
+class Forwarder:
+    """Asks on behalf of containers."""
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[tuple[object, ...], tuple[float, bytes]] = OrderedDict()
+        self._servers: tuple[str, ...] = ()
+        self._read_at: tuple[int, int] | None = None
+        self._room = trio.Semaphore(UNDER_WAY)
+
+    async def ask(
+        self, question: Question, data: bytes, servers: Sequence[str] = (), *, tcp: bool = False
+    ) -> bytes:
+        """Return the answer to a message, with its id; `servers` None are the host's."""
+        servers = servers or self._host_servers()
+        key = (question.key, tcp, tuple(servers))
+        kept = self._kept(key)
+        if kept is not None:
+            return answers.renumbered(kept, question.number)
+        try:
+            self._room.acquire_nowait()
+        except trio.WouldBlock:
+            return answers.refusal(question, answers.SERVFAIL)
+        try:
+            found = await _ask_all(question, data, servers, tcp=tcp)
+        finally:
+            self._room.release()
+        if found is None:
+            return answers.refusal(question, answers.SERVFAIL)
+        self._keep(key, found)
+        return answers.renumbered(found, question.number)
+
+    def _kept(self, key: tuple[object, ...]) -> bytes | None:
+        ends, found = self._cache.get(key, (0.0, b""))
+        if ends > trio.current_time():
+            self._cache.move_to_end(key)
+            return found
+        self._cache.pop(key, None)
+        return None
+
+    def _keep(self, key: tuple[object, ...], found: bytes) -> None:
+        seconds = answers.seconds_to_keep(found, LONGEST)
+        if seconds and len(found) <= answers.BIGGEST_SIZE:
+            self._cache[key] = (trio.current_time() + seconds, found)
+            if len(self._cache) > KEPT:
+                self._cache.popitem(last=False)
+
+    def _host_servers(self) -> tuple[str, ...]:
+        """Return the host's name servers, read again when the file has changed."""
+        try:
+            status = os.stat(RESOLV_CONF)
+        except OSError:
+            return ()
+        now = (status.st_mtime_ns, status.st_ino)
+        if now != self._read_at:
+            with open(RESOLV_CONF, encoding="utf-8", errors="replace") as file:
+                self._servers = tuple(filter(_is_address, name_servers(file.read())))
+            self._read_at = now
+        return self._servers
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _ask_all(question: Question, data: bytes, servers: Sequence[str], *, tcp: bool) -> bytes | None:
+    """Return the first answer that some server gives; a failure is one when none has a better."""
+    ask = _by_tcp if tcp else _by_udp
+    worst: bytes | None = None
+    with trio.move_on_after(LIMIT):
+        for server in (*servers,) * ROUNDS:
+            with trio.move_on_after(TRY):
+                try:
+                    found = await ask(question, data, server)
+                except OSError:
+                    continue  # it does not listen, or cannot be reached: the next one may
+                if found[3] & 0x0F not in (answers.SERVFAIL, answers.REFUSED):
+                    return found
+                worst = found
+    return worst
+
+
+async def _by_udp(question: Question, data: bytes, server: str) -> bytes:
+    """Ask by a socket of this question's own: its port and the id are for nobody to guess (RFC 5452)."""
+    number = secrets.randbits(16)
+    family = trio.socket.AF_INET6 if ":" in server else trio.socket.AF_INET
+    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as sock:
+        await sock.connect((server, PORT))
+        await sock.send(answers.renumbered(data, number))
+        while True:
+            found = await sock.recv(_MESSAGE_MAX)
+            if answers.matches(question, found, number):
+                return found
+
+
+async def _by_tcp(question: Question, data: bytes, server: str) -> bytes:
+    number = secrets.randbits(16)
+    stream = await trio.open_tcp_stream(server, PORT)
+    async with stream:
+        asked = answers.renumbered(data, number)
+        await stream.send_all(len(asked).to_bytes(2, "big") + asked)
+        found = await receive_message(stream)
+    if found is None or not answers.matches(question, found, number):
+        raise ConnectionError(f"{server} did not answer what it was asked")
+    return found
+
+
+async def receive_message(stream: trio.SocketStream) -> bytes | None:
+    """Return the next message of a stream (RFC 1035, 4.2.2), None at its end."""
+    head = await _exactly(stream, 2)
+    return None if head is None else await _exactly(stream, int.from_bytes(head, "big"))
+
+
+async def _exactly(stream: trio.SocketStream, count: int) -> bytes | None:
+    found = bytearray()
+    while len(found) < count:
+        data = await stream.receive_some(count - len(found))
+        if not data:
+            return None
+        found += data
+    return bytes(found)

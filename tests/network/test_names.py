@@ -1,0 +1,166 @@
+"""Names on user networks, asked for from inside containers, as their libraries do."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+from typing import TYPE_CHECKING, Any
+
+import dnslib  # type: ignore[import-untyped]
+import pytest
+from dnskit import upstream
+from networkkit import PEER
+
+from wherry_protocol.networks import EndpointSpec
+
+if TYPE_CHECKING:
+    from networkkit import Box, Machine
+
+NXDOMAIN = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks(machine: Machine) -> None:
+    """Two networks, the first with IPv6, and one that is internal."""
+    machine.client.create_network("red", ipv6=True)
+    machine.client.create_network("blue")
+    machine.client.create_network("shut", internal=True)
+
+
+def ask(box: Box, name: str, kind: str = "A", *, tcp: bool = False, server: str = "") -> Any:
+    """Ask a container's first name server; returns the answer, read."""
+    server = server or gateway(box)
+    question = dnslib.DNSRecord.question(name, kind)
+    question.header.id = random.getrandbits(16)
+    data = bytes(question.pack())
+    with box.place.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
+        sock.connect((server, 53))
+        sock.sendall(len(data).to_bytes(2, "big") + data if tcp else data)
+        answer = sock.recv(65535)
+    found = dnslib.DNSRecord.parse(answer[2:] if tcp else answer)
+    assert found.header.id == question.header.id
+    return found
+
+
+def gateway(box: Box) -> str:
+    text = box.machine.client.inspect_network(box.endpoints[0].network).subnets[0].gateway
+    assert f"nameserver {text}" in box.resolv_conf()
+    return text
+
+
+def addresses(answer: Any) -> list[str]:
+    return sorted(str(each.rdata) for each in answer.rr)
+
+
+def member(name: str, *aliases: str) -> tuple[EndpointSpec, ...]:
+    return (EndpointSpec(network=name, aliases=aliases),)
+
+
+def test_neighbours_are_found_by_name_id_and_alias(machine: Machine) -> None:
+    with (
+        machine.run(network="red", name="Web", endpoints=member("red", "www")) as web,
+        machine.run(network="red") as other,
+    ):
+        assert gateway(other)
+        for name in ("Web", "web", "www", web.id[:12], "web.red", "WWW.red."):
+            for tcp in (False, True):
+                assert addresses(ask(other, name, tcp=tcp)) == [web.ip], name
+        assert addresses(ask(other, "web", "AAAA")) == [web.endpoints[0].ip6]
+        assert addresses(ask(web, "web")) == [web.ip]
+        arpa = f"{'.'.join(reversed(web.ip.split('.')))}.in-addr.arpa"
+        assert addresses(ask(other, arpa, "PTR")) == ["Web.red."]
+        arpa6 = dnslib.DNSLabel(_arpa6(web.endpoints[0].ip6 or ""))
+        assert addresses(ask(other, arpa6, "PTR")) == ["Web.red."]
+        machine.client.rename(web.id, "site")
+        assert addresses(ask(other, "site")) == [web.ip]
+
+
+def test_a_name_without_an_address_of_the_kind_is_no_error(machine: Machine) -> None:
+    """musl takes NXDOMAIN for AAAA as: the name is not there at all."""
+    with machine.run(network="blue", name="old") as box:
+        answer = ask(box, "old", "AAAA")
+        assert (answer.header.rcode, answer.rr) == (0, [])
+
+
+def test_an_alias_of_several_is_all_of_them_live(machine: Machine) -> None:
+    with machine.run(network="red") as asker:
+        boxes = [machine.run(network="red", endpoints=member("red", "pool")) for _ in range(3)]
+        assert addresses(ask(asker, "pool")) == sorted(box.ip for box in boxes)
+        machine.client.stop(boxes[0].id)
+        assert addresses(ask(asker, "pool")) == sorted(box.ip for box in boxes[1:])
+        for box in boxes:
+            box.place.close()
+
+
+def test_networks_do_not_hear_of_each_other(machine: Machine) -> None:
+    with machine.run(network="shut", name="hidden"), machine.run(network="shut") as other:
+        assert len(ask(other, "hidden").rr) == 1
+        with machine.run(network="blue", dns=(PEER,)) as stranger, upstream(machine.peer):
+            assert ask(stranger, "hidden").header.rcode == NXDOMAIN
+            with pytest.raises(TimeoutError):
+                ask(stranger, "hidden", server=gateway(other))
+
+
+def test_a_container_on_two_networks_finds_both_as_it_joins_and_leaves(machine: Machine) -> None:
+    with machine.run(network="red", name="there") as there, machine.run(network="shut") as box:
+        assert ask(box, "there").header.rcode == NXDOMAIN
+        machine.client.connect_network("red", box.id)
+        assert addresses(ask(box, "there")) == [there.ip]
+        machine.client.disconnect_network("red", box.id)
+        assert ask(box, "there").header.rcode == NXDOMAIN
+
+
+def test_an_internal_network_asks_nobody_outside(machine: Machine) -> None:
+    """Questions are a way out, too."""
+    with upstream(machine.peer) as asked, machine.run(network="shut", dns=(PEER,)) as box:
+        assert ask(box, "example.org").header.rcode == NXDOMAIN
+        assert asked == []
+
+
+def test_other_names_are_asked_of_the_servers_given_and_kept(machine: Machine) -> None:
+    with upstream(machine.peer) as asked, machine.run(network="blue", dns=(PEER,)) as box:
+        for tcp in (False, False, True, True):
+            assert addresses(ask(box, "example.org", tcp=tcp)) == ["198.51.100.1"]
+        assert asked == ["udp example.org.", "tcp example.org."], "an answer was not kept"
+        for _ in range(2):
+            assert ask(box, "nothing.example.org").header.rcode == NXDOMAIN
+        assert asked[2:] == ["udp nothing.example.org."], "a denial was not kept"
+        big = ask(box, "big.example.org")
+        assert (big.header.tc, big.rr) == (1, [])
+        assert len(ask(box, "big.example.org", tcp=True).rr) == 60
+        nobody = ipaddress.ip_address(box.ip) + 100
+        assert ask(box, nobody.reverse_pointer, "PTR").header.rcode == NXDOMAIN
+        assert len(asked) == 5, "a question about one of our addresses went outside"
+
+
+def test_garbage_gets_no_answer_and_harms_nobody(machine: Machine) -> None:
+    with machine.run(network="blue", name="fine") as box:
+        with box.place.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((gateway(box), 53))
+            for size in (0, 1, 11, 12, 13, 60, 1400):
+                sock.send(random.randbytes(size))
+            sock.send(b"\0\1" * 6 + b"\xc0\x0c" * 20)
+        with box.place.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.connect((gateway(box), 53))
+            sock.sendall(b"\xff\xff" + random.randbytes(100))
+        assert addresses(ask(box, "fine")) == [box.ip]
+        assert "failed" not in machine.daemon.log
+
+
+def test_names_are_there_again_after_a_restart_of_the_supervisor(machine: Machine) -> None:
+    with machine.run(network="blue", name="stays") as box:
+        machine.restart()
+        assert addresses(ask(box, "stays")) == [box.ip]
+
+
+def test_names_follow_while_containers_come_and_go(machine: Machine) -> None:
+    with machine.run(network="blue") as asker:
+        for _ in range(10):
+            with machine.run(network="blue", name="churn") as box:
+                assert addresses(ask(asker, "churn")) == [box.ip]
+                machine.client.remove(box.id, force=True)
+
+
+def _arpa6(address: str) -> str:
+    return ipaddress.ip_address(address).reverse_pointer
