@@ -42,27 +42,30 @@ class Machine:
     """How many cpus we may use, and which cpus and memory nodes a container may be bound to."""
 
     cpus: int
-    cpuset_cpus: frozenset[int]
-    cpuset_mems: frozenset[int]
+    cpuset_cpus: frozenset[int] = frozenset()
+    cpuset_mems: frozenset[int] = frozenset()
 
     @classmethod
-    def look(cls, tree: Tree) -> Self:
-        """Look at this machine."""
-        cpus = parse_list(_first(tree.cpuset_files("cpus"), "/sys/devices/system/cpu/online"))
-        mems = parse_list(_first(tree.cpuset_files("mems"), "/sys/devices/system/node/online"))
-        return cls(cpus=len(os.sched_getaffinity(0) | cpus), cpuset_cpus=cpus, cpuset_mems=mems)
+    def look(cls, limits: Limits, tree: Tree) -> Self:
+        """Look at what these limits are to be compared with."""
+        cpus = len(os.sched_getaffinity(0))
+        if limits.cpuset_cpus is None and limits.cpuset_mems is None:
+            return cls(cpus=cpus)
+        return cls(
+            cpus=cpus,
+            cpuset_cpus=parse_list(_first(tree.cpuset_files("cpus"), "/sys/devices/system/cpu/online")),
+            cpuset_mems=parse_list(_first(tree.cpuset_files("mems"), "/sys/devices/system/node/online")),
+        )
 
 
 def check(limits: Limits, tree: Tree) -> None:
-    """Refuse what cannot be. Raises BadRequest, and Unsupported for a controller that this host lacks."""
-    check_values(limits, Machine.look(tree))
+    """Refuse what cannot be. Raises BadRequest, and Unsupported for what this host lacks."""
+    check_values(limits, Machine.look(limits, tree))
     for rate in rates_of(limits):
         device_number(rate.path)
-    wanted = [name for name in controllers_of(limits) if name not in ALWAYS or _asks_for(limits, name)]
-    for name in wanted:
-        if tree.version_of(name) is None:
+    for name in controllers_of(limits):
+        if tree.version_of(name) is None and (name not in ALWAYS or _asks_for(limits, name)):
             raise Unsupported(tree.why_missing(name))
-
     if limits.oom_group and tree.version_of("memory") == 1:
         raise Unsupported(
             "oom group: the memory controller is in a v1 hierarchy here, which kills one process at a time",

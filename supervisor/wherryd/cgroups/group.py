@@ -77,12 +77,12 @@ class Group:
         spare = self._spares.take(self.container_id)
         if not spare:
             self.add(ALWAYS)
-        if limits is not NO_LIMITS:
-            self.add(controllers_of(limits)[len(ALWAYS) :])
-        elif spare:
+        if limits is NO_LIMITS and spare:
             return
+        self.add(controllers_of(limits)[len(ALWAYS) :])
         for write in self.writes(limits):
-            self.write(write)
+            if not (spare and write.wish and write.controller == "pids"):
+                self.write(write)
 
     def add(self, controllers: Iterable[str]) -> None:
         """Have controllers, which are here, in the groups. Raises KernelFailure, Unsupported."""
@@ -107,29 +107,37 @@ class Group:
         numbers = {rate.path: device_number(rate.path) for rate in rates_of(limits)}
         return writes(limits, self.tree.version_of, numbers)
 
-    def write(self, write: Write) -> tuple[str, str] | None:
-        """Write a limit; return the path of the file and what it said. Raises KernelFailure, Unsupported.
+    def write(self, write: Write) -> None:
+        """Write a limit; what nobody asked for, and cannot be, is passed over.
 
-        None when nothing was written: nobody asked for it, and it cannot be.
+        Raises KernelFailure, Unsupported.
         """
-        found = self.path_of(write.controller)
-        if found is None:
+        directory = self._directory_of(write.controller)
+        if directory is None:
             if write.wish:
-                return None
+                return
             raise Unsupported(f"{write.option}: {self.tree.why_missing(write.controller)}")
-        directory, version = found
-        for file, text in ((write.file, write.text), *((write.instead,) if write.instead else ())):
-            path = f"{directory}/{file}"
-            if os.path.exists(path):
-                before = cgroups.read(path)
-                _write(write, path, text)
-                return path, before
-        if write.wish:
-            return None
-        raise Unsupported(
-            f"{write.option}: cgroup controller {write.controller} (v{version}) has no {write.file} here",
-            hint="this kernel is built without it, or only the other version of cgroups has it",
-        )
+        for file, text in write.ways:
+            if _write(write, f"{directory}/{file}", text):
+                return
+        if not write.wish:
+            version = self.tree.version_of(write.controller)
+            raise Unsupported(
+                f"{write.option}: cgroup controller {write.controller} (v{version}) has no {write.file} here",
+                hint="this kernel is built without it, or only the other version of cgroups has it",
+            )
+
+    def _directory_of(self, controller: str) -> str | None:
+        version = self.tree.version_of(controller)
+        if version == 1:
+            return f"{self.tree.v1[controller]}/{self.container_id}"
+        return None if version is None else str(self.v2)
+
+    def file_of(self, write: Write) -> str | None:
+        """Return the path of the file that a limit is written to; None when there is none."""
+        directory = self._directory_of(write.controller)
+        paths = [f"{directory}/{file}" for file, _text in write.ways] if directory else []
+        return next(filter(os.path.exists, paths), None)
 
     def remove(self) -> None:
         """Remove all that is empty; what is left is told in the journal, and goes at the next start."""
@@ -152,13 +160,17 @@ def _create(path: str) -> None:
             raise KernelFailure(str(error), errno=error.errno, path=path) from error
 
 
-def _write(write: Write, path: str, text: str) -> None:
+def _write(write: Write, path: str, text: str) -> bool:
+    """Write a limit; False when there is no such file."""
     try:
         cgroups.write(path, text)
     except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
         raise KernelFailure(
             f"{write.option}: cgroup controller {write.controller} does not take {text!r}: {error.strerror}",
             hint=_HINTS.get(error.errno or 0),
             errno=error.errno,
             path=path,
         ) from error
+    return True

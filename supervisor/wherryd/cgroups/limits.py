@@ -41,6 +41,11 @@ class Write:
     instead: tuple[str, str] | None = None
     wish: bool = False
 
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """What to try: file and text."""
+        return ((self.file, self.text), *((self.instead,) if self.instead else ()))
+
 
 def writes(
     limits: Limits, version_of: Callable[[str], int | None], numbers: Mapping[str, str]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from wherryd.cgroups.group import Group
     from wherryd.cgroups.limits import Write
 
+_TRIES = 3
+
 _ROUNDS = 50
 """How often to look for processes that were forked while others were moved."""
 
@@ -76,15 +78,25 @@ class _Change:
     def _write(self, write: Write) -> None:
         if write.file == "memory.max":
             self._make_room(write)
-        try:
-            done = self._group.write(write)
-        except KernelFailure as error:
-            if error.errno == errno.EBUSY and write.controller == "memory":
-                raise _in_use(write, _used(self._group)) from error
-            raise
-        if done is not None:
-            path, before = done
-            self._written += [(path, text) for text in _restoring(write, before)]
+        path = self._group.file_of(write)
+        before = None if path is None else cgroups.read(path)
+        self._write_or_say_why(write)
+        if path is not None and before is not None:
+            self._written.append((path, _restoring(write, before)))
+
+    def _write_or_say_why(self, write: Write) -> None:
+        for _ in range(_TRIES):
+            try:
+                self._group.write(write)
+            except KernelFailure as error:
+                if error.errno != errno.EBUSY or write.controller != "memory":
+                    raise
+                used, failure = _used(self._group), error
+                if used > int(write.text):
+                    break  # else what v1 freed by its try was enough
+            else:
+                return
+        raise _in_use(write, used) from failure
 
     def _make_room(self, write: Write) -> None:
         """Have the kernel free what it can: v2 would kill processes rather than refuse a limit below use."""
@@ -112,15 +124,15 @@ class _Change:
         self._written.clear()
 
 
-def _restoring(write: Write, before: str) -> list[str]:
+def _restoring(write: Write, before: str) -> str:
     """Return what to write to have a file say again what it said."""
     if not write.file.startswith(("io.max", "blkio.throttle")):
-        return [before.strip() or "\n"]
+        return before.strip() or "\n"
     number, _, setting = write.text.partition(" ")
     for line in before.splitlines():
         if line.startswith(f"{number} "):
-            return [line]
-    return [f"{number} {setting.partition('=')[0]}=max" if "=" in setting else f"{number} 0"]
+            return line
+    return f"{number} {setting.partition('=')[0]}=max" if "=" in setting else f"{number} 0"
 
 
 def _used(group: Group) -> int:
