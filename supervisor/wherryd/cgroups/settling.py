@@ -91,12 +91,11 @@ class _Change:
             except KernelFailure as error:
                 if error.errno != errno.EBUSY or write.controller != "memory":
                     raise
-                used, failure = _used(self._group), error
-                if used > int(write.text):
-                    break  # else what v1 freed by its try was enough
             else:
                 return
-        raise _in_use(write, used) from failure
+            if _used(self._group) > int(write.text):
+                break  # else what v1 freed by this try was enough
+        raise _in_use(write, _used(self._group))
 
     def _make_room(self, write: Write) -> None:
         """Have the kernel free what it can: v2 would kill processes rather than refuse a limit below use."""

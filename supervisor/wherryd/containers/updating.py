@@ -14,6 +14,7 @@ from wherry_protocol.errors import BadRequest, KernelFailure
 from wherry_protocol.limits import NO_LIMITS, Limits
 from wherryd.cgroups import checks, settling
 from wherryd.containers import config
+from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _merged(old: Limits, wanted: Limits) -> Limits:
 async def _settle(container: Container, services: Services, limits: Limits) -> Callable[[], None]:
     """Have the kernel do it, for the run that there is; one that begins meanwhile is changed, too."""
     undo: Callable[[], None] = _nothing
-    if container.alive and not container.started.is_set():
+    if container.phase is Phase.STARTING:
         await container.started.wait()
     settled = None
     while container.run is not None and container.run is not settled:
