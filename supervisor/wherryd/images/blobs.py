@@ -111,11 +111,12 @@ class TarBlobs:
             return None
         blobs = cls(fd)
         for count, entry in enumerate(TarReader(seeker)):
-            if not is_image_file(entry.path.partition(b"/")[0]) or count >= MAX_FILES:
+            # The top itself, as `tar -C layout -c .` puts it first, says nothing.
+            if (entry.path and not is_image_file(entry.path.partition(b"/")[0])) or count >= MAX_FILES:
                 return None
             blobs.add(entry.kind, entry.path, entry.link, Place("", seeker.at, entry.stored))
             seeker.skip(entry.stored)
-        return blobs
+        return blobs if blobs._places else None
 
     def add(self, kind: str, path: bytes, link: bytes, place: Place) -> None:
         """Remember an entry; the later of one name counts."""
