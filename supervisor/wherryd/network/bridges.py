@@ -79,6 +79,12 @@ class Bridges:
                     await self._check_free(network)
                 await self._raise(network)
 
+    async def again(self, network: Network) -> None:
+        """Have a network's bridge as it should be, whatever somebody did to it. Raises KernelFailure."""
+        async with self._lock:
+            if network.up:
+                await self._raise(network)
+
     async def take_down(self, network: Network) -> None:
         """Remove a network's bridge. Raises KernelFailure."""
         async with self._lock:

@@ -16,7 +16,6 @@ import trio
 from wherry_protocol.errors import KernelFailure
 from wherryd import journal
 from wherryd.network import ports, ruleset
-from wherryd.network.helper import Refused
 from wherryd.network.holders import holder
 from wherryd.network.reservations import PortTaken, Reservations
 from wherryd.network.ruleset import Bridge, Forward, Guard
@@ -227,7 +226,7 @@ class Firewall:
         if asked is not None:
             try:
                 await self._helper.answer(asked)
-            except Refused as error:
+            except KernelFailure as error:
                 journal.warning("rules were not as they were left, making them anew", error=error)
             else:
                 return

@@ -50,6 +50,15 @@ def make_bridge(
     return index
 
 
+def enslave(bridge: str, links: Sequence[str], *, fds: list[int]) -> None:
+    """Put links onto a bridge."""
+    del fds
+    master = socket.if_nametoindex(bridge)
+    for name in links:
+        index = socket.if_nametoindex(name)
+        _host.do(rtnl.set_link(index, name, [("IFLA_MASTER", master)], up=True))
+
+
 def remove_links(names: Sequence[str], *, fds: list[int]) -> None:
     """Remove links, if they are there: bridges, or pairs by the name of one end."""
     del fds
@@ -202,6 +211,7 @@ OPS = {
     function.__name__: function
     for function in (
         make_bridge,
+        enslave,
         remove_links,
         make_namespace,
         join,

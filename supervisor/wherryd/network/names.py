@@ -143,14 +143,20 @@ def _open(network: Network) -> _Listening:
 
     The same one each time, if it can be had: the rules lead there still when a supervisor follows another.
     """
-    for port in (_FIRST + int(network.id[:4], 16) % _PORTS, *[0] * _TRIES):
-        try:
-            return _open_at(network, port)
-        except OSError as error:
-            last = error
-    raise KernelFailure(
-        f"network {network.name}: no port for its name server: {last.strerror}", errno=last.errno
-    ) from last
+    found = _try_open(network, _FIRST + int(network.id[:4], 16) % _PORTS)
+    for _ in range(_TRIES):
+        if isinstance(found, _Listening):
+            return found
+        found = _try_open(network, 0)
+    reason = found.strerror if isinstance(found, OSError) else "none is free"
+    raise KernelFailure(f"network {network.name}: no port for its name server: {reason}")
+
+
+def _try_open(network: Network, port: int) -> _Listening | OSError:
+    try:
+        return _open_at(network, port)
+    except OSError as error:
+        return error
 
 
 def _open_at(network: Network, port: int) -> _Listening:

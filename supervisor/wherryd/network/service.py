@@ -25,6 +25,7 @@ from wherryd.network.model import LinkNames
 from wherryd.network.modes import wanted
 from wherryd.network.names import Names
 from wherryd.network.records import NetworkRecords
+from wherryd.network.repair import Repair
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,6 +67,10 @@ class Networks:
         self.bridges = Bridges(self.known, self.helper, self.firewall, self.links)
         self.joining = Joining(self.known, self.bridges, self.helper, self.firewall, self.links)
         self._membership = Membership(self.joining, self.helper, self.firewall, keep)
+        self._repair = Repair(
+            known=self.known, registry=registry, bridges=self.bridges, firewall=self.firewall,
+            helper=self.helper, pool=self.joining.pool, tell=tell,
+        )  # fmt: skip
         self._registry = registry
         self._default = default
         self._tell = tell
@@ -79,6 +84,7 @@ class Networks:
             nursery.start_soon(self.firewall.run)
             nursery.start_soon(self.joining.pool.run)
             nursery.start_soon(self.names.run)
+            nursery.start_soon(self._repair.run)
 
     def recover(self) -> None:
         """Take the addresses that containers on record have. Once, before any container starts or ends."""

@@ -1,0 +1,204 @@
+"""Watches the kernel's word of what others do to our links and rules: netlink events, no polling.
+
+Owns the two sockets. A filter in the kernel (socket(7), SO_ATTACH_FILTER) drops what comes to be, and what we
+did to the rules ourselves, before it wakes anybody: a container's start costs nothing here.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherryd.kernel.filters import attach_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
+_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR = 1, 5, 9
+_NFNLGRP_NFTABLES = 7
+
+_RTM_DELLINK, _RTM_DELADDR = 17, 21
+_NFT = 10 << 8
+_NFT_MSG_NEWGEN = _NFT | 15
+_IFLA_IFNAME = 3
+_NFTA_TABLE = 1
+"""The table's name has this number in messages about tables, chains, rules, sets and elements alike."""
+
+_NFTA_GEN_PROC_PID = 2
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_TYPE_MASK = 0x3FFF
+_IFINFOMSG, _NFGENMSG = 16, 4
+_BUFFER = 1 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What somebody did. `unknown`: events were lost, so that it may be anything."""
+
+    rules: bool = False
+    links: set[str] = field(default_factory=set[str])
+    unknown: bool = False
+
+    def __bool__(self) -> bool:
+        return self.rules or self.unknown or bool(self.links)
+
+
+class Watch:
+    """Events about the tables named `table`, and links that somebody `cares` for.
+
+    `own_pid` returns the process id of whoever changes rules for us.
+    """
+
+    def __init__(self, table: str, cares: Callable[[str], bool], own_pid: Callable[[], int | None]) -> None:
+        self._table = table.encode()
+        self._cares = cares
+        self._own_pid = own_pid
+        self._filtered: int | None = None
+        self._tampered = False
+        self._seen = Seen()
+        self._event = trio.Event()
+
+    async def next(self) -> Seen:
+        """Wait for something, and return all that was seen."""
+        await self._event.wait()
+        seen, self._seen, self._event = self._seen, Seen(), trio.Event()
+        return seen
+
+    async def run(self) -> None:
+        """Listen, until cancelled."""
+        with ExitStack() as stack:
+            links = stack.enter_context(
+                _listen(_NETLINK_ROUTE, _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)
+            )
+            attach_filter(links, _link_filter())
+            rules = stack.enter_context(_listen(_NETLINK_NETFILTER, _NFNLGRP_NFTABLES))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive, links, self._on_link)
+                nursery.start_soon(self._receive, rules, self._on_rule)
+
+    async def _receive(
+        self, sock: socket.socket, on_message: Callable[[socket.socket, int, bytes], None]
+    ) -> None:
+        while True:
+            try:
+                data = sock.recv(_BUFFER)
+            except BlockingIOError:
+                if self._seen:
+                    self._event.set()
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._seen.unknown = True
+                continue
+            for kind, body in _messages(data):
+                on_message(sock, kind, body)
+
+    def _on_link(self, _sock: socket.socket, kind: int, body: bytes) -> None:
+        if kind == _RTM_DELLINK:
+            text = _attributes(body[_IFINFOMSG:]).get(_IFLA_IFNAME, b"")
+            name = text.rstrip(b"\0").decode(errors="replace")
+        else:
+            name = _name_of(struct.unpack_from("=I", body, 4)[0])
+        if self._cares(name):
+            self._seen.links.add(name)
+
+    def _on_rule(self, sock: socket.socket, kind: int, body: bytes) -> None:
+        """Take note of who did what: at the end of a transaction the kernel tells the process."""
+        attributes = _attributes(body[_NFGENMSG:])
+        if kind != _NFT_MSG_NEWGEN:
+            name = attributes.get(_NFTA_TABLE, b"").rstrip(b"\0")
+            self._tampered = self._tampered or name == self._table
+            return
+        pid = int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")
+        own = self._own_pid()
+        if pid != own:
+            self._seen.rules = self._seen.rules or self._tampered
+        elif own is not None and own != self._filtered:
+            # Its netlink socket has its process id for a name, as the kernel does with a process's first.
+            attach_filter(sock, _sender_filter(own))
+            self._filtered = own
+        self._tampered = False
+
+
+def _listen(protocol: int, *groups: int) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    sock.bind((0, 0))
+    for group in groups:
+        sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    return sock
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size:
+            return
+        yield kind, data[at + _HEADER.size : at + length]
+        at += (length + 3) & ~3
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _TYPE_MASK] = data[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def _name_of(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""  # the link has gone with its address, which has an event of its own
+
+
+# -- filters: classic BPF; it reads numbers as big-endian, and netlink's are the machine's ------------------
+
+_LD_H, _LD_W, _JEQ, _RET = 0x28, 0x20, 0x15, 0x06
+_PASS, _DROP = 0xFFFFFFFF, 0
+_KIND_AT, _SENDER_AT = 4, 12
+Filter = list[tuple[int, int, int, int]]
+
+
+def _link_filter() -> Filter:
+    """Pass links and addresses that go."""
+    return [
+        (_LD_H, 0, 0, _KIND_AT),
+        (_JEQ, 1, 0, _swapped(_RTM_DELLINK, 2)),
+        (_JEQ, 0, 1, _swapped(_RTM_DELADDR, 2)),
+        (_RET, 0, 0, _PASS),
+        (_RET, 0, 0, _DROP),
+    ]
+
+
+def _sender_filter(pid: int) -> Filter:
+    """Pass what others than a process do."""
+    return [
+        (_LD_W, 0, 0, _SENDER_AT),
+        (_JEQ, 1, 0, _swapped(pid, 4)),
+        (_RET, 0, 0, _PASS),
+        (_RET, 0, 0, _DROP),
+    ]
+
+
+def _swapped(number: int, size: int) -> int:
+    return int.from_bytes(number.to_bytes(size, sys.byteorder), "big")

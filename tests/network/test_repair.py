@@ -1,0 +1,142 @@
+"""What somebody removes by hand is there again within five seconds, said in an event and the log."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from networkkit import HOST, PEER, eventually, published
+
+from wherry import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from networkkit import Box, Machine
+
+PROMISED = 5.0
+
+
+@pytest.fixture
+def box(machine: Machine) -> Iterator[Box]:
+    with machine.run(name="web", ports=(published(8080, 80),)) as made, made.place.server(80):
+        yield made
+
+
+@contextmanager
+def told(machine: Machine, what: str) -> Iterator[None]:
+    """Expect a repair of something, in time, in an event and in the log."""
+    start, said = time.time(), machine.daemon.log.count("repaired")
+    yield
+    assert eventually(lambda: what in repairs(machine, start), PROMISED), (
+        f"no event says that {what} is repaired"
+    )
+    assert machine.daemon.log.count("repaired") > said
+
+
+def repairs(machine: Machine, since: float) -> list[str]:
+    with machine.client.events(since=since, until=time.time(), filters=[("event", "repair")]) as events:
+        return [event.attributes["what"] for event in events if isinstance(event, Event)]
+
+
+def works(machine: Machine, box: Box) -> bool:
+    return (
+        machine.peer.reaches(HOST, 8080)
+        and machine.host.reaches("127.0.0.1", 8080)
+        and machine.host.reaches(box.ip, 80)
+    )
+
+
+@pytest.mark.parametrize(
+    "removal",
+    [
+        "flush ruleset",
+        "delete table inet TABLE",
+        "delete table bridge TABLE",
+        "flush map inet TABLE anyports4",
+    ],
+)
+def test_rules_are_repaired(machine: Machine, box: Box, removal: str) -> None:
+    before = machine.tables()
+    table = next(line.split()[2] for line in before.splitlines() if line.startswith("table inet"))
+    with told(machine, "rules"):
+        machine.host.nft(removal.replace("TABLE", table))
+    assert eventually(lambda: works(machine, box), PROMISED)
+    assert _sorted(machine.tables()) == _sorted(before)
+
+
+def test_others_rules_are_never_touched(machine: Machine, box: Box) -> None:
+    machine.host.nft("add table inet theirs")
+    machine.host.nft("add chain inet theirs mine")
+    table = next(line.split()[2] for line in machine.tables().splitlines() if line.startswith("table inet w"))
+    with told(machine, "rules"):
+        machine.host.nft(f"delete table inet {table}")
+    assert "chain mine" in machine.host.nft("list table inet theirs")
+    machine.host.nft("delete table inet theirs")
+
+
+def test_a_bridge_is_repaired_with_its_containers(machine: Machine, box: Box) -> None:
+    bridge = machine.client.inspect_network("bridge").bridge
+    with told(machine, "bridge"):
+        machine.host.ip(f"link del {bridge}")
+    assert eventually(lambda: works(machine, box), PROMISED)
+    assert machine.peer.ask(HOST, 8080) == PEER
+    with machine.run() as other:
+        assert other.place.reaches(box.ip, 80)
+
+
+def test_a_bridges_address_is_repaired(machine: Machine, box: Box) -> None:
+    network = machine.client.inspect_network("bridge")
+    with told(machine, "bridge"):
+        machine.host.ip(f"addr del {network.subnets[0].gateway}/16 dev {network.bridge}")
+    assert eventually(lambda: works(machine, box), PROMISED)
+
+
+def test_a_containers_link_is_repaired(machine: Machine, box: Box) -> None:
+    with told(machine, "link"):
+        machine.host.ip(f"link del {box.endpoints[0].link}")
+    assert eventually(lambda: works(machine, box), PROMISED)
+    with machine.peer.server(81):
+        assert box.place.reaches(PEER, 81), "the default route is not there"
+
+
+def test_containers_that_end_are_no_repair(machine: Machine) -> None:
+    start = time.time()
+    for _ in range(5):
+        machine.client.run(machine.spec(command=("true",), auto_remove=True)).check()
+    with told(machine, "rules"):
+        machine.host.nft("flush ruleset")
+    assert repairs(machine, start) == ["rules"], "the end of a container is taken for somebody's doing"
+
+
+def test_a_restarted_supervisor_finds_everything_right(machine: Machine, box: Box) -> None:
+    """Rules that are gone come again, those that are too many go, running containers keep what they had."""
+    machine.client.close()
+    machine.daemon.kill()
+    assert machine.peer.reaches(HOST, 8080), "a published port needs the supervisor"
+    machine.host.nft("flush ruleset")
+    machine.host.call(machine.daemon.start)
+    assert eventually(lambda: works(machine, box), PROMISED)
+    assert machine.published() == {("tcp", 8080)}
+    machine.client.remove(box.id, force=True)
+    assert eventually(lambda: not machine.published(), PROMISED)
+
+
+def test_what_ended_while_no_supervisor_watched_is_gone_after(machine: Machine) -> None:
+    with machine.run(ports=(published(8080, 80),)) as box:
+        pid = box.details().pid
+        machine.client.close()
+        machine.daemon.kill()
+        subprocess.run(["kill", "-9", str(pid)], check=True)
+        machine.host.call(machine.daemon.start)
+    assert eventually(lambda: not machine.published(), PROMISED)
+    with machine.run(ports=(published(8080, 80),)):
+        pass
+
+
+def _sorted(text: str) -> list[str]:
+    """Sets are in no order, and spare namespaces change."""
+    return sorted(line.strip() for line in text.splitlines() if "wv" not in line and "02:" not in line)
