@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 DAEMON_FIXTURES = {"wherryd", "fresh_wherryd"}
 
 
+def pytest_configure() -> None:
+    """Leave the machine's own network: what others make there is no leak of ours."""
+    ground.enter_own_network()
+
+
 def pytest_report_header() -> list[str]:
     return ground.header()
 

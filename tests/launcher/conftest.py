@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,4 +24,7 @@ def ground(busybox: Path) -> Iterator[Ground]:
         yield made
         made.close()
     finally:
-        shutil.rmtree(base)
+        while base.exists():
+            # The launcher may be at removing its socket.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(base)

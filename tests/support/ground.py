@@ -7,6 +7,15 @@ import platform
 import shutil
 from pathlib import Path
 
+from wherryd.kernel.namespaces import loopback_up
+from wherryd.kernel.syscalls import CLONE_NEWNET, unshare
+
+
+def enter_own_network() -> None:
+    """Move this process into a network namespace of its own, with nothing but loopback in it."""
+    unshare(CLONE_NEWNET)
+    loopback_up()
+
 
 def header() -> list[str]:
     """Return the lines that pytest prints before the tests."""

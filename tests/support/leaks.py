@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -30,7 +31,8 @@ class Snapshot:
 
 def snapshot() -> Snapshot:
     """Look at everything that could be left behind."""
-    things = Counter(f"link {name}" for name in os.listdir("/sys/class/net"))
+    # Not /sys/class/net: it shows the network of who mounted it.
+    things = Counter(f"link {name}" for _, name in socket.if_nameindex())
     things.update(f"nft {line.strip()}" for line in _nft_lines())
     things.update(f"zombie {each}" for each in _zombies(os.getpid()))
     for each in daemon.living:
