@@ -39,6 +39,7 @@ def container_row(summary: ContainerSummary, now: float, *, whole: bool = False)
         "Labels": ",".join(f"{key}={value}" for key, value in summary.labels.items()),
         "Mounts": ",".join(summary.mounts),
         "Ports": ports_column(summary.ports) if summary.ports else "",
+        "OOMKilled": summary.oom_kills > 0,
     }
 
 
@@ -57,8 +58,16 @@ def printable(text: str) -> str:
 
 def status(summary: ContainerSummary, now: float) -> str:
     """Return what a container does in words: "Up 3 minutes", "Exited (0) 5 seconds ago"."""
-    words = _status_words(summary, now)
+    words = _status_words(summary, now) + _oom_words(summary)
     return f"{words} (log stuck: {summary.log_trouble})" if summary.log_trouble else words
+
+
+def _oom_words(summary: ContainerSummary) -> str:
+    if not summary.oom_kills:
+        return ""
+    if summary.exit is not None and summary.exit.oom_victim in {"init", "group"}:
+        return " (OOM killed)"
+    return f" ({summary.oom_kills} OOM kill{'s' if summary.oom_kills > 1 else ''})"
 
 
 _HEALTH_WORDS = {"starting": "health: starting", "healthy": "healthy", "unhealthy": "unhealthy"}
@@ -116,7 +125,9 @@ def _state(details: ContainerDetails) -> dict[str, Any]:
         "Running": summary.state in {"running", "paused"},
         "Paused": summary.state == "paused",
         "Restarting": summary.state == "restarting",
-        "OOMKilled": summary.exit.oom_killed if summary.exit else False,
+        "OOMKilled": summary.exit.oom_killed if summary.exit else summary.oom_kills > 0,
+        "OOMKills": summary.oom_kills,
+        "OOMVictim": (summary.exit.oom_victim if summary.exit else None) or "",
         "Dead": False,
         "Pid": details.pid or 0,
         "ExitCode": _exit_code(summary.exit),

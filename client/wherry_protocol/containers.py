@@ -16,6 +16,9 @@ NOTHING: Mapping[str, str] = {}
 
 State = Literal["created", "running", "paused", "restarting", "exited"]
 
+OomVictim = Literal["init", "child", "group"]
+"""Whom the kernel's OOM killer killed: the container's first process, another one, or all at once."""
+
 DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between the stop signal and SIGKILL, as docker."""
 
@@ -121,13 +124,16 @@ class RunSpec(Value):
 class ExitStatus(Value):
     """How a container ended: a code, or a signal, or neither when that cannot be known.
 
-    `oom_killed` is None where the host has no way to tell. `error` says why it is unknown
-    or never started.
+    `oom_killed` says whether the kernel's OOM killer struck in this run: of `oom_kills` processes, the last
+    time as `oom_victim` says (None: that cannot be known). They are None where the host has no way to tell.
+    `error` says why it is unknown or never started.
     """
 
     code: int | None = None
     signal: int | None = None
     oom_killed: bool | None = None
+    oom_kills: int | None = None
+    oom_victim: OomVictim | None = None
     error: str | None = None
 
     @property
@@ -154,7 +160,8 @@ class ContainerSummary(Value):
     """A row of `ps`. Times are seconds since the epoch; `log_trouble` is why logging is stuck, if it is.
 
     `health` is "starting", "healthy" or "unhealthy", None without a healthcheck. `mounts` are
-    host paths, and names of volumes.
+    host paths, and names of volumes. `oom_kills` are processes of the present or last run that the kernel
+    killed for want of memory.
     """
 
     id: str
@@ -171,6 +178,7 @@ class ContainerSummary(Value):
     log_trouble: str | None = None
     health: str | None = None
     ports: tuple[PortBinding, ...] = ()
+    oom_kills: int = 0
 
 
 class MountPoint(Value):

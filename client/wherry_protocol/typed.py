@@ -30,6 +30,15 @@ else:
         def __class_getitem__(cls, values):  # noqa: ANN001, ANN204 - typing's own signature
             return cls(values if isinstance(values, tuple) else (values,))
 
+        def __or__(self, none):  # noqa: ANN001, ANN204 - never seen by a type checker
+            return _Optional(self, none)
+
+    class _Optional:
+        """A Literal or None; converters know a union by its `__args__`."""
+
+        def __init__(self, literal, none):  # noqa: ANN001, ANN204 - as above
+            self.__args__ = (literal, type(none))
+
     def TypeVar(name):  # noqa: ANN001, ANN201, N802 - typing's own name
         """Return something to subscribe a Generic with."""
         return name

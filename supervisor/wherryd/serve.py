@@ -29,6 +29,7 @@ from wherryd.cgroups.tree import plant
 from wherryd.containers.health import HealthWatch
 from wherryd.containers.making import keep_spec
 from wherryd.containers.manager import Manager
+from wherryd.containers.oom import OomWatch
 from wherryd.containers.records import Records
 from wherryd.containers.recovery import recover, sweep_spares
 from wherryd.containers.registry import Registry
@@ -116,6 +117,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
         stack.callback(pump.close)
         async with open_launcher(settings.run_dir) as launcher, trio.open_nursery() as background:
             services = _services(settings, store, images, launcher, pump, spare_groups)
+            stack.callback(services.oom.close)
             services.volumes.recover()
             background.start_soon(guarded, "state writer", services.records.run)
             background.start_soon(guarded, "trash", services.trash.run)
@@ -123,6 +125,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.start_soon(guarded, "spares", services.spares.run)
             background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
             background.start_soon(guarded, "networks", services.networks.run)
+            background.start_soon(guarded, "OOM watch", partial(services.oom.run, services))
             _tell_of_ourselves(services, "start")
             await _serve_containers(services, store, ready)
             await services.networks.close()
@@ -163,6 +166,7 @@ def _services(
         records=records,
         events=events,
         health=HealthWatch(),
+        oom=OomWatch(),
         images=images,
         launcher=launcher,
         pump=pump,

@@ -155,6 +155,9 @@ def test_nobody_looks_any_more_when_the_client_goes(wherryd: Daemon, busybox: Pa
     """Looks cost nothing after the last one: no descriptor of a stream that was left stays open."""
     with wherryd.client() as client:
         start(client, busybox, "sleep", "1000")
+        with client.watch_stats(interval=0.1) as samples:
+            next(samples)  # by now all that is kept open of a container that lives is open
+        client.ping()
         before = proc.descriptors(wherryd.pid)
         with client.watch_stats(interval=0.1) as samples:
             next(samples)

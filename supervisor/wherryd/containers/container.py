@@ -18,6 +18,7 @@ from wherry_protocol.health import Health
 from wherry_protocol.networks import Endpoint
 from wherry_protocol.ports import PortBinding
 from wherryd.containers.lifecycle import Event, Phase, after, shown
+from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
 from wherryd.network import ports
@@ -88,6 +89,8 @@ class Container:
         """What the probes of its present or last run said; None when it has no healthcheck."""
         self.stopping = False
         """Set while a stop waits for the run to end: the event log says so."""
+        self.oom = OomState()
+        """What is known of OOM kills in its present or last run."""
         self.holds = 0
         """How many need it to stand still: see freezing.py."""
         self.readers = Readers()
@@ -129,6 +132,7 @@ class Container:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "exit": self.exit and self.exit.to_wire(),
+            **({"oom": self.oom.to_json()} if self.oom.told else {}),
             "pid": self.pid,
         }
 
@@ -146,6 +150,7 @@ class Container:
         self.finished_at = status["finished_at"]
         self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
         self.pid = status["pid"]
+        self.oom = OomState(*status.get("oom", ()))
         self.health = Health.from_wire(status["health"]) if "health" in status else None
         self.endpoints = tuple(map(Endpoint.from_wire, status.get("endpoints", ())))
         self.ports = tuple(map(PortBinding.from_wire, status.get("ports", ())))
@@ -169,6 +174,7 @@ class Container:
             log_trouble=self.log_trouble,
             health=health.status if (health := self.shown_health) else None,
             ports=ports.shown(self.ports, self.config) if self.alive else (),
+            oom_kills=(self.exit.oom_kills or 0) if self.exit is not None else self.oom.told,
         )
 
     @property

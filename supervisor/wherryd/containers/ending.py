@@ -54,6 +54,7 @@ async def force(container: Container, services: Services) -> None:
 
 
 async def _kill_all(container: Container, services: Services) -> None:
+    container.oom.ours = True
     kill_all(services.cgroup_of(container.id))
     tell(container, services, "kill", {"signal": str(int(signal.SIGKILL))})
     with trio.move_on_after(KILL_TIMEOUT):
@@ -70,6 +71,7 @@ def send_signal(container: Container, services: Services, number: int) -> None:
     run = container.run
     if run is None or not container.alive:
         raise Conflict(f"container {container.name} is not running", hint="see 'wherry ps -a'")
+    container.oom.ours = container.oom.ours or number == signal.SIGKILL
     try:
         pidfd_send_signal(run.pidfd, number)
     except KernelError as error:

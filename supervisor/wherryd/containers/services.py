@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wherryd.containers.config import Config
     from wherryd.containers.files import Taken
     from wherryd.containers.health import HealthWatch
+    from wherryd.containers.oom import OomWatch
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
     from wherryd.containers.spares import Spares
@@ -40,6 +41,7 @@ class Services:
     records: Records
     events: EventLog
     health: HealthWatch
+    oom: OomWatch
     images: ImageStore
     volumes: VolumeStore
     networks: Networks

@@ -1,8 +1,8 @@
 """The one task that owns a container's run, from its start to the record of its end.
 
     launch   directory → cgroup → log → plan → spawn → pump       undone in reverse when a step fails
-    watch    exit from the launcher → last process gone → pipes drained → OOM counters → cgroup removed
-    record   exit written to the state database → only then the launcher may forget it
+    watch    exit from the launcher → last process gone → OOM counts → pipes drained      see run_end.py
+    record   exit written to the state database → only then the launcher may forget it, and its groups go
 
 Nothing that a client does reaches this task: requests signal the container and wait for `container.ended`.
 When the supervisor shuts down the task is cancelled and the container goes on: the launcher holds it.
@@ -23,22 +23,19 @@ import trio
 from wherry_protocol.containers import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
-from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers import files, joining
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.making import record
+from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.removal import remove_ended
+from wherryd.containers.run_end import end_of
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
-from wherryd.kernel import cgroups
-from wherryd.kernel.errors import KernelError
 from wherryd.launcher.handle import SpawnFailed
 from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
@@ -48,16 +45,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
-
-DRAIN_GRACE = 0.5
-"""Seconds that the pipes may stay open after the last process of the cgroup is gone: somebody outside holds
-them, and the end is reported within a second all the same."""
-
-EMPTY_GRACE = 0.05
-"""Seconds for the cgroup to empty by itself once the first process is gone: the kernel kills the rest."""
-
-EMPTY_TIMEOUT = 10.0
-"""Seconds to wait for killed processes; what is left then is stuck in the kernel (state D)."""
 
 
 class Start:
@@ -87,6 +74,7 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     container.run = run
     container.started_at = time.time()
     container.exit = None
+    container.oom = OomState()
     container.move(Event.EXECUTING)
     if start.attachment is not None:
         start.attachment.open(container, run)
@@ -116,6 +104,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
     container.log.prepare()
     container.run = _attach(container, services, held, container.log.size())
     container.exit = None
+    container.oom.unseen = held.exit is not None
     journal.info("container taken back", id=container.id, name=container.name, pid=held.pid)
     await watch(container, services)
 
@@ -123,7 +112,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
 async def watch(container: Container, services: Services) -> None:
     """Wait for the end and record it."""
     try:
-        status = await _end(container, services)
+        status = await end_of(container, services)
     except Exception as error:  # noqa: BLE001 - a defect in one watch must not end the others
         journal.defect("watching a container failed", error, id=container.id)
         status = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
@@ -147,6 +136,8 @@ async def watch(container: Container, services: Services) -> None:
 
 def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
+    # The counts in its groups are the only ones until then, should we be killed.
+    services.records.save(container, services.group_of(container.id).remove)
     if container.config.spec.auto_remove and not container.keep:
         remove_ended(container, services)
         return
@@ -316,68 +307,6 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
         services.pump.attach(log, streams)
     container.pid = held.pid
     return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
-
-
-async def _end(container: Container, services: Services) -> ExitStatus:
-    """Wait for the end, of the first process and then of everything that it left."""
-    status = await services.launcher.wait_exit(container.id)
-    group = services.group_of(container.id)
-    cgroup = group.v2
-    oom_killed = _oom_killed(cgroup)
-    if _is_removed(cgroup):
-        group.let_go()
-    else:
-        await _end_stragglers(container, cgroup)
-        oom_killed = _oom_killed(cgroup)
-        group.remove()
-    await _drain(container)
-    if status.signal is None and status.code is None:
-        return ExitStatus(oom_killed=oom_killed, error="nobody saw how it ended: the launcher was gone")
-    return ExitStatus(code=status.code, signal=status.signal, oom_killed=oom_killed)
-
-
-def _is_removed(cgroup: Path) -> bool:
-    """Try to remove the cgroup, which also tells whether anything is left in it."""
-    try:
-        return cgroups.remove_if_empty(str(cgroup))
-    except KernelError as error:
-        journal.error("cgroup not removed", cgroup=cgroup, error=error)
-        return False
-
-
-async def _end_stragglers(container: Container, cgroup: Path) -> None:
-    """Wait for what the first process left; what does not go by itself is killed."""
-    if not await wait_empty(cgroup, EMPTY_GRACE):
-        kill_all(cgroup)
-        if not await wait_empty(cgroup, EMPTY_TIMEOUT):
-            journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
-
-
-async def _drain(container: Container) -> None:
-    """Wait until the log has every byte; not for a pipe held open outside, nor for a full disk."""
-    log = container.log
-    if log.finished:
-        return
-    with trio.move_on_after(DRAIN_GRACE):
-        await log.wait_drained()
-        return
-    log.detach_stragglers()
-    with trio.move_on_after(DRAIN_GRACE):
-        await log.wait_drained()
-
-
-def _oom_killed(cgroup: Path) -> bool | None:
-    """Say whether the kernel's OOM killer struck in the cgroup; None where its counters are not here."""
-    path = f"{cgroup}/memory.events"
-    if not os.path.exists(path):
-        return None
-    try:
-        text = cgroups.read(path)
-    except KernelError as error:
-        journal.error("OOM counters not read", cgroup=cgroup, error=error)
-        return None
-    counters = dict(line.split() for line in text.splitlines())
-    return int(counters.get("oom_kill", "0")) > 0
 
 
 def _open_log(container: Container) -> None:

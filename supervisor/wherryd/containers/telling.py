@@ -13,7 +13,7 @@ from wherryd.events.log import NO_FACTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.containers import ExitStatus, OomVictim
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
 
@@ -31,8 +31,9 @@ def tell(container: Container, services: Services, action: str, facts: Mapping[s
 
 def tell_end(container: Container, services: Services, status: ExitStatus) -> None:
     """Tell how a run ended, and that it was stopped if somebody asked for that."""
-    if status.oom_killed:
-        tell(container, services, "oom")
+    if container.oom.fresh:
+        tell_oom(container, services, status.oom_victim, container.oom.fresh)
+    services.events.tally.exit(status)
     lasted = max(0.0, (container.finished_at or 0) - (container.started_at or 0))
     code = status.exit_code
     facts = {"exitCode": "unknown" if code is None else str(code), "execDuration": str(int(lasted))}
@@ -40,10 +41,18 @@ def tell_end(container: Container, services: Services, status: ExitStatus) -> No
         facts["signal"] = str(status.signal)
     if status.oom_killed:
         facts["oomKilled"] = "true"
+        if status.oom_victim is not None:
+            facts["oomVictim"] = status.oom_victim
     tell(container, services, "die", facts)
     if container.stopping:
         container.stopping = False
         tell(container, services, "stop")
+
+
+def tell_oom(container: Container, services: Services, scope: OomVictim | None, kills: int) -> None:
+    """Tell that the kernel killed so many processes for want of memory; see oom.py for the scope."""
+    services.events.tally.oom_kills[scope or "unknown"] += kills
+    tell(container, services, "oom", {"scope": scope or "unknown", "kills": str(kills)})
 
 
 def tell_trouble(container: Container, services: Services, trouble: str | None) -> None:

@@ -75,10 +75,13 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
     )
 
 
+_WITHOUT = {"memory": ": OOM kills are unknown"}
+"""What follows from a controller that is nowhere, other than that its limits are refused."""
+
+
 def _warnings(tree: Tree) -> list[str]:
-    warnings: list[str] = []
-    warnings += [
-        tree.why_missing(name)
+    warnings = [
+        f"cgroup controller {name}: {tree.why_missing(name)}{_WITHOUT.get(name, '')}"
         for name in ("cpu", "cpuset", "io", "memory", "pids")
         if tree.version_of(name) is None
     ]

@@ -4,5 +4,6 @@ Promise: a number is given once and the numbers have no holes; whoever reads see
 window once and in order, or is told which numbers he missed; no reader costs memory or time of others.
 
     log.py       numbers events, has them written with the state they tell of, and lets readers follow
+    tally.py     how often what happened, since the start
     filters.py   which events a reader wants; pure
 """

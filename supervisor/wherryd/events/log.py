@@ -19,6 +19,7 @@ import trio
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.event_log import Event, Missed
 from wherryd.events import filters
+from wherryd.events.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -52,7 +53,8 @@ NO_FACTS: Mapping[str, str] = {}
 class EventLog:
     """The events of one supervisor. `last` is the newest one's number; `readers` how many follow now.
 
-    While the database cannot be written (`stuck`), readers see what waits all the same.
+    `tally` counts what happened since the start. While the database cannot be written (`stuck`), readers see
+    what waits all the same.
     """
 
     def __init__(self, store: Store, boot_id: str) -> None:
@@ -60,6 +62,7 @@ class EventLog:
         self.last = _last_number(store, boot_id)
         self.readers = 0
         self.stuck = False
+        self.tally = Tally()
         self.on_emit: Callable[[], None] = _nobody_writes
         self._waiting: deque[Entry] = deque(maxlen=WINDOW)
         self._trim_at = self.last + TRIM_EVERY
@@ -70,6 +73,7 @@ class EventLog:
     def emit(self, kind: str, action: str, actor: str, attributes: Mapping[str, str] = NO_FACTS) -> None:
         """Tell that something happened: docker's type, its action, the id, and lasting facts."""
         self.last += 1
+        self.tally.event(kind, action)
         self._waiting.append((self.last, time.time_ns(), kind, action, actor, attributes))
         self.on_emit()
         if self.stuck:

@@ -20,6 +20,7 @@ from wherry_protocol.errors import BadRequest, Conflict, KernelFailure, NotFound
 from wherryd import journal
 from wherryd.containers.config import signal_number
 from wherryd.containers.names import new_id
+from wherryd.containers.oom import last_kills
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
@@ -224,6 +225,7 @@ class Execs:
 
     def _own(self, session: Session) -> None:
         self._sessions[session.id] = session
+        session.container.oom.suspects.add(session.suspect)
         session.log("exec started", pid=session.pid)
         self._nursery.start_soon(self._watch, session)
 
@@ -235,6 +237,7 @@ class Execs:
             journal.defect("watching an exec failed", error, id=session.id)
             session.exit = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
         finally:
+            session.container.oom.suspects.discard(session.suspect)
             session.close()
             del self._sessions[session.id]
         self._remember(session.id, session.exit)
@@ -242,6 +245,8 @@ class Execs:
         self._services.launcher.release(session.id)
         code = session.exit.exit_code
         facts = {"exitCode": "unknown" if code is None else str(code)}
+        if session.exit.oom_killed:
+            facts["oomKilled"] = "true"
         self._tell(session, "exec_die", facts)
         session.log("exec ended", **facts)
 
@@ -264,7 +269,15 @@ class Execs:
             return ExitStatus(error="nobody saw how it ended: the launcher was gone")
         if status.signal == _SIGKILL and not session.killed and await end.came():
             return ExitStatus(signal=_SIGKILL, error=f"container {session.container.name} ended")
-        return ExitStatus(code=status.code, signal=status.signal)
+        oom_killed = self._was_oom(session) if status.signal == _SIGKILL else None
+        return ExitStatus(code=status.code, signal=status.signal, oom_killed=oom_killed)
+
+    def _was_oom(self, session: Session) -> bool | None:
+        """Say whether the kernel killed it for want of memory, by what is said in oom_verdict.py."""
+        kills, told = last_kills(self._services.group_of(session.container.id)), session.container.oom.told
+        if kills is None:
+            return None
+        return session.suspect.dying or (kills.oom_kill > told and not session.killed)
 
     async def _watched_end(self, session: Session) -> Exit:
         """Wait for the exit with an eye on its client and its terminal."""

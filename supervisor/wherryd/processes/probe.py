@@ -19,6 +19,7 @@ from wherryd.processes.session import Handover
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from wherry_protocol.containers import ExitStatus
     from wherryd.containers.container import Container
     from wherryd.processes.execs import Execs
 
@@ -30,6 +31,9 @@ PACE = 0.02
 
 NOT_DONE = -1
 """Docker's exit code of a probe that could not begin, or was not done in time."""
+
+OUT_OF_MEMORY = "(the kernel killed it: out of memory)"
+"""What stands after the output of a probe that was."""
 
 _CHUNK = 1 << 16
 
@@ -46,18 +50,19 @@ class Prober:
             output = _Output(reading)
             try:
                 with trio.fail_after(seconds):
-                    code = await self._run(container, args, output, (lifeline, writing, writing))
+                    status = await self._run(container, args, output, (lifeline, writing, writing))
             except trio.TooSlowError:
                 return NOT_DONE, f"Health check exceeded timeout ({seconds:g}s): {output.text()}"
             except Conflict:
                 raise
             except WherryError as error:
                 return NOT_DONE, str(error)
-            return code, output.text()
+            code = NOT_DONE if status.exit_code is None else status.exit_code
+            return code, output.text() + (OUT_OF_MEMORY if status.oom_killed else "")
 
     async def _run(
         self, container: Container, args: tuple[str, ...], output: _Output, ends: tuple[int, int, int]
-    ) -> int:
+    ) -> ExitStatus:
         lifeline, *streams = _copies(ends)
         spec = ExecSpec(args=args, streams=(1, 2))
         session = await self._execs.start(container.id, spec, Handover(), lifeline, streams, probe=True)
@@ -66,7 +71,7 @@ class Prober:
             status = await self._execs.wait(session.id)
             nursery.cancel_scope.cancel()
         output.take()
-        return NOT_DONE if status.exit_code is None else status.exit_code
+        return status
 
 
 class _Output:

@@ -14,6 +14,7 @@ import trio
 
 from wherry_protocol.processes import ExecStarted, ExecSummary
 from wherryd import journal
+from wherryd.containers.oom_verdict import Suspect
 from wherryd.launcher import wire
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Session:
         self.lifeline = held.lifeline
         self.detached = held.lifeline is None
         self.probe = note.probe
+        self.suspect = Suspect(held.pid, held.pidfd)
         self.killed = False
         """Whether we killed it ourselves."""
         self.left = trio.Event()

@@ -1,0 +1,150 @@
+"""Watches containers for OOM kills of their processes while they go on, and reads the last counts.
+
+Whom nobody has killed costs nothing: a container is watched once it has lived for a moment, by one epoll for
+all of them. What the counts mean is said in oom_verdict.py.
+"""
+
+from __future__ import annotations
+
+import select
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from wherryd import journal
+from wherryd.containers.telling import tell_oom
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.oom import OomNotice, is_dying, read_kills
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from wherryd.cgroups.group import Group
+    from wherryd.containers.container import Container
+    from wherryd.containers.oom_verdict import OomState
+    from wherryd.containers.services import Services
+    from wherryd.kernel.oom import Kills
+
+UNWATCHED = 0.05
+"""Seconds in which most containers end: until then nobody asks the kernel to tell of them."""
+
+SETTLE = (0.02, 0.08, 0.4)
+"""Seconds between a notice and the looks that follow, until the count has moved: v1 gives notice before the
+kernel has chosen a victim, and v2 also of a limit that was reached a hundred times a second."""
+
+
+def last_kills(group: Group) -> Kills | None:
+    """Return the counts of a container's group; None where they cannot be known."""
+    place = group.path_of("memory")
+    if place is None:
+        return None
+    try:
+        return read_kills(str(place[0]), place[1])
+    except KernelError as error:
+        journal.error("OOM counters not read", cgroup=place[0], error=error)
+        return None
+
+
+class _Watched:
+    """A container whose kills we are told of."""
+
+    def __init__(self, container: Container, place: tuple[Path, int], notice: OomNotice) -> None:
+        self.container = container
+        self.path, self.version = str(place[0]), place[1]
+        self.notice = notice
+        self.over = False
+
+
+class OomWatch:
+    """Watches the containers of one supervisor. `run` is its task."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._watched: dict[int, _Watched] = {}
+
+    async def run(self, services: Services) -> None:
+        """Tell of killed children, until cancelled."""
+        for watched in self._watched.values():
+            self._arm(watched)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.lowlevel.wait_readable(self._poll.fileno())
+                for fd, _ in self._poll.poll(0):
+                    if fd in self._watched:
+                        nursery.start_soon(self._look, self._watched[fd], services)
+
+    def close(self) -> None:
+        """Give up the descriptor."""
+        self._poll.close()
+
+    @contextmanager
+    def watching(self, container: Container, group: Group) -> Generator[None]:
+        """Watch a container until the end of the block, where the host counts its kills."""
+        watched = _watch(container, group)
+        if watched is None:
+            yield
+            return
+        fd = watched.notice.fd
+        self._watched[fd] = watched
+        try:
+            # Nobody was told of what happened before, nor in v1 of what is just about to.
+            unsure = watched.version == 1 or _has_moved(last_kills(group), container.oom)
+            # Each of these files can be written: that wakes us at once.
+            now = select.EPOLLOUT if unsure else 0
+            self._poll.register(fd, select.EPOLLONESHOT | watched.notice.events | now)
+            yield
+        finally:
+            watched.over = True
+            del self._watched[fd]
+            watched.notice.close()  # epoll forgets what nobody has open
+
+    def _arm(self, watched: _Watched) -> None:
+        self._poll.modify(watched.notice.fd, select.EPOLLONESHOT | watched.notice.events)
+
+    async def _look(self, watched: _Watched, services: Services) -> None:
+        """Look until the count has moved, or was given time enough to; then wait for the next notice."""
+        for seconds in SETTLE:
+            await trio.sleep(seconds)
+            if watched.over:
+                return
+            try:
+                watched.notice.rearm()
+                if self._moved(watched, services):
+                    break
+            except KernelError as error:
+                journal.error("OOM counters not read", cgroup=watched.path, error=error)
+                return
+        self._arm(watched)
+
+    def _moved(self, watched: _Watched, services: Services) -> bool:
+        """Tell of new kills, if there are any and the first process goes on; say whether there are."""
+        container, kills = watched.container, read_kills(watched.path, watched.version)
+        if kills is None or not _has_moved(kills, container.oom):
+            return False
+        for suspect in container.oom.suspects:
+            suspect.dying = suspect.dying or is_dying(suspect.pid, suspect.pidfd)
+        run, pid = container.run, container.pid
+        if run is None or pid is None or is_dying(pid, run.pidfd):
+            return True  # its end will tell
+        scope = container.oom.scope(kills)
+        tell_oom(container, services, scope, kills.oom_kill - container.oom.told)
+        container.oom.take(kills, scope)
+        services.records.save(container)
+        return True
+
+
+def _has_moved(kills: Kills | None, state: OomState) -> bool:
+    return kills is not None and kills.oom_kill > state.told
+
+
+def _watch(container: Container, group: Group) -> _Watched | None:
+    place = group.path_of("memory")
+    if place is None or last_kills(group) is None:
+        return None
+    try:
+        return _Watched(container, place, OomNotice(str(place[0]), place[1]))
+    except KernelError as error:
+        journal.error("OOM kills are told at the end only", id=container.id, error=error)
+        return None
