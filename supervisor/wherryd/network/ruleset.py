@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 Elements = dict[str, list[str]]
 """By "family set": the elements of it."""
 
-NAMES_PORT = 53
+PUBLISHED = "0x00200000"
+"""The bit of a packet's mark that lets it pass between containers of one network that are kept apart.
+
+Only packets of such networks ever have it: what goes to a published port may stay on its bridge, where
+with br_netfilter nothing else tells it from what is to be dropped.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +99,11 @@ def deleting(table: str, elements: Elements) -> str:
 
 def whole(table: str, elements: Elements) -> str:
     """Return the script that replaces both tables, whatever they hold, by the rules and these elements."""
-    return removing(table) + _TABLES.replace("TABLE", table) + adding(table, elements)
+    return (
+        removing(table)
+        + _TABLES.replace("TABLE", table).replace("PUBLISHED", PUBLISHED)
+        + adding(table, elements)
+    )
 
 
 def removing(table: str) -> str:
@@ -131,6 +140,8 @@ def _add_bridge(found: Elements, bridge: Bridge) -> None:
         found["inet internal"].append(link)
     if bridge.icc:
         found["inet same"].append(f"{link} . {link}")
+    else:
+        found["inet apart"].append(link)
     for text in bridge.gateways:
         gateway, subnet = ip_address(text.partition("/")[0]), ip_network(text, strict=False)
         version = gateway.version
@@ -179,6 +190,7 @@ table inet TABLE {
   set bridges { type ifname; }
   set internal { type ifname; }
   set same { type ifname . ifname; }
+  set apart { type ifname; }
   set gateways4 { type ifname . ipv4_addr; }
   set gateways6 { type ifname . ipv6_addr; }
   set hosts4 { type ipv4_addr; }
@@ -212,6 +224,11 @@ table inet TABLE {
     meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip daddr . meta l4proto map @names4
     meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip6 daddr . meta l4proto map @names6
     fib daddr type local jump published
+  }
+
+  chain marking {
+    type filter hook prerouting priority -90; policy accept;
+    iifname @apart ct status dnat meta mark set meta mark | PUBLISHED
   }
 
   chain output {
@@ -269,6 +286,7 @@ table bridge TABLE {
 
   chain forward {
     type filter hook forward priority -200; policy accept;
+    meta mark & PUBLISHED != 0 accept
     iifname @isolated oifname @isolated drop
   }
 
