@@ -50,9 +50,14 @@ class Range:
         return len(self._taken) == 1
 
     @property
+    def free(self) -> int:
+        """How many addresses nobody has."""
+        return self._end - 1 - len(self._taken)
+
+    @property
     def full(self) -> bool:
         """Whether every address is taken."""
-        return len(self._taken) >= self._end - 1
+        return self.free <= 0
 
     def take(self, name: str) -> Address:
         """Return a free address, which is taken from then on. Raises Conflict; `name` is the network's."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry_protocol.errors import NotFound
+from wherry_protocol.errors import Conflict, NotFound
 from wherry_protocol.networks import Endpoint, EndpointSpec
 from wherryd.network import addresses, model
 from wherryd.network.pool import Pool, Warm
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import LinkNames, Network
+
+
+ROOM = 16
+"""Free addresses that a network has to have for namespaces to be kept ready on it."""
 
 
 class Attached(NamedTuple):
@@ -95,6 +99,8 @@ class Joining:
     async def _up(self, spec: EndpointSpec) -> Network:
         network = self._known.find(spec.network)
         await self._bridges.ensure(network)
+        if any(each.full for each in network.ranges):
+            await self.pool.retire(network)
         if network.removing:
             raise NotFound(f"network {network.name} is being removed")
         return network
@@ -133,8 +139,6 @@ class Joining:
             if within.is_taken(address):
                 self.pool.forget(network)  # it may be one that is only kept ready
             return within.take_this(address, network.name)
-        if within.full:
-            self.pool.forget(network)
         return within.take(network.name)
 
     async def _make(self, chosen: Sequence[tuple[Network, Endpoint]]) -> int:
@@ -150,16 +154,15 @@ class Joining:
         return answer.fds[0]
 
     async def _make_warm(self, network: Network) -> Warm:
+        if any(each.free < ROOM for each in network.ranges):
+            raise Conflict(f"network {network.name} has few addresses left")
         await self._bridges.ensure(network)
-        endpoint = self._choose_spare(network)
+        endpoint = self._choose(network, EndpointSpec(network=network.name), "eth0", primary=True)
         try:
             return Warm(await self._make([(network, endpoint)]), endpoint)
         except BaseException:
             self.leave(network, endpoint)
             raise
-
-    def _choose_spare(self, network: Network) -> Endpoint:
-        return self._choose(network, EndpointSpec(network=network.name), "eth0", primary=True)
 
 
 def _plain(spec: EndpointSpec) -> bool:

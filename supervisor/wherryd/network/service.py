@@ -26,6 +26,7 @@ from wherryd.network.modes import wanted
 from wherryd.network.names import Names
 from wherryd.network.records import NetworkRecords
 from wherryd.network.repair import Repair
+from wherryd.tasks import guarded
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,11 +81,11 @@ class Networks:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.helper.run)
-            nursery.start_soon(self.firewall.run)
-            nursery.start_soon(self.joining.pool.run)
-            nursery.start_soon(self.names.run)
-            nursery.start_soon(self._repair.run)
+            nursery.start_soon(guarded, "network process", self.helper.run)
+            nursery.start_soon(guarded, "network rules", self.firewall.run)
+            nursery.start_soon(guarded, "network pool", self.joining.pool.run)
+            nursery.start_soon(guarded, "names", self.names.run)
+            nursery.start_soon(guarded, "network repair", self._repair.run)
 
     def recover(self) -> None:
         """Take the addresses that containers on record have. Once, before any container starts or ends."""
