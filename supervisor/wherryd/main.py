@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run_dir=flags.run_dir,
             stop_containers=flags.stop_containers,
             debug=flags.debug,
+            metrics=flags.metrics,
         )
         _check_host()
         os.umask(0o022)
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         "--stop-containers",
         action="store_true",
         help="on SIGTERM stop containers too (default: leave them)",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="ADDRESS",
+        help="serve OpenMetrics: unix:/PATH (mode 0600), 127.0.0.1:PORT or [::1]:PORT (WHERRY_METRICS)",
     )
     parser.add_argument("--debug", action="store_true", help="log every plan and request")
     return parser

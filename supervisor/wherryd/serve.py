@@ -54,6 +54,7 @@ from wherryd.tasks import guarded
 from wherryd.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from wherryd.launcher.handle import Launcher
@@ -103,6 +104,7 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
     """Build, serve, take down."""
     with ExitStack() as stack:
+        scraped = _listen_for_scrapers(settings, stack)
         store = Store.open(settings.database)
         stack.callback(store.close)
         images = ImageStore(settings.images_dir, store.connection)
@@ -126,6 +128,8 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
             background.start_soon(guarded, "networks", services.networks.run)
             background.start_soon(guarded, "OOM watch", partial(services.oom.run, services))
+            if scraped is not None:
+                background.start_soon(guarded, "metrics", partial(_serve_scrapers, scraped, services))
             _tell_of_ourselves(services, "start")
             await _serve_containers(services, store, ready)
             await services.networks.close()
@@ -133,6 +137,22 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             background.cancel_scope.cancel()
             _write_last(services.records)
     journal.info("supervisor ended")
+
+
+def _listen_for_scrapers(settings: Settings, stack: ExitStack) -> socket.socket | None:
+    if settings.metrics is None:
+        return None
+    from wherryd.metrics.address import listening  # few ask for it
+
+    return stack.enter_context(listening(settings.metrics))
+
+
+async def _serve_scrapers(listening: socket.socket, services: Services) -> None:
+    from wherryd.metrics.exporter import Exporter  # 3 MiB that few pay
+    from wherryd.metrics.server import serve as serve_page
+
+    journal.info("metrics are served", address=services.settings.metrics)
+    await serve_page(listening, Exporter(services))
 
 
 def _tell_of_ourselves(services: Services, action: str) -> None:

@@ -17,6 +17,8 @@ from wherry_protocol.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from wherryd.metrics.address import Address
+
 CONFIG_FILE = Path("/etc/wherry/config.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/wherry")
 DEFAULT_RUN_DIR = Path("/run/wherry")
@@ -40,6 +42,7 @@ class Settings:
     stop_containers: bool = False
     debug: bool = False
     default_network: str = "bridge"
+    metrics: Address | None = None
 
     @property
     def instance(self) -> str:
@@ -100,10 +103,11 @@ def load_settings(
     run_dir: str | None = None,
     stop_containers: bool = False,
     debug: bool = False,
+    metrics: str | None = None,
     environ: Mapping[str, str] = os.environ,
     config_file: Path = CONFIG_FILE,
 ) -> Settings:
-    """Combine flags (None: not given), WHERRY_STATE_DIR and WHERRY_RUN_DIR, the file, and the defaults.
+    """Combine flags (None: not given), WHERRY_STATE_DIR and its like, the file, and the defaults.
 
     Raises BadRequest naming the file or the value at fault.
     """
@@ -118,6 +122,7 @@ def load_settings(
         stop_containers=stop_containers or bool(config.get("stop_containers", False)),
         debug=debug,
         default_network=_network(environ.get("WHERRY_DEFAULT_NETWORK") or config.get("default_network")),
+        metrics=_address(metrics or environ.get("WHERRY_METRICS") or config.get("metrics")),
     )
     if len(os.fsencode(settings.control_socket)) > SOCKET_PATH_MAX:
         raise BadRequest(
@@ -143,11 +148,20 @@ def _network(value: str | None) -> str:
     return value
 
 
+def _address(value: str | None) -> Address | None:
+    if not value:
+        return None
+    from wherryd.metrics.address import parse_address  # few ask for it
+
+    return parse_address(value)
+
+
 _KINDS: dict[str, type] = {
     "state_dir": str,
     "run_dir": str,
     "stop_containers": bool,
     "default_network": str,
+    "metrics": str,
 }
 
 
