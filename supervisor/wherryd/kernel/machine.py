@@ -69,5 +69,10 @@ def load() -> Callable[[int, int, int], int] | None:
     return function
 
 
-_mapped: list[object] = []
+def addresses() -> tuple[int, ...]:
+    """Return where the code is, if it is loaded."""
+    return tuple(map(ctypes.addressof, _mapped))
+
+
+_mapped: list[ctypes.c_char] = []
 """Keeps the code's memory for as long as the process lives."""

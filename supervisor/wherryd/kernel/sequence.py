@@ -1,9 +1,9 @@
 """A sequence of prepared system calls, as data: laid out before the process exists that makes them.
 
 `start` makes a process that shares our memory and makes the calls (machine.py); it touches no page that would
-have to be copied, so its memory limit may be as small as its command's. `start_copy` makes an ordinary fork
-for the same calls: where machine.py has no listing, and where other processes of the container could reach
-into memory that is shared.
+have to be copied, so its memory limit may be as small as its command's. `start_copy` makes a fork for the
+same calls, where other processes of the container could reach into memory that is shared. Where machine.py
+has no listing, both fork an interpreter that makes them.
 
 Owns the layout of calls and of what they point to, and their numbers. Knows no call's meaning.
 """
@@ -18,6 +18,7 @@ import struct
 
 from wherryd.kernel import machine
 from wherryd.kernel.errors import KernelError
+from wherryd.kernel.memory import keep_from_forks
 from wherryd.kernel.syscalls import (
     CLONE_VFORK,
     CLONE_VM,
@@ -82,9 +83,11 @@ class Sequence:
         return clone3_by(_start, self._lay_out(), flags | CLONE_VM | CLONE_VFORK, cgroup)
 
     def start_copy(self, flags: int, cgroup: int) -> tuple[int, int]:
-        """Do what `start` does with a copy of our memory. Raises KernelError."""
+        """Do what `start` does, with a copy of our memory. Raises KernelError."""
         self._memory = mmap.mmap(-1, self._size)
-        self._lay_out()
+        address = self._lay_out()
+        if _start is not None:
+            return clone3_by(_start, address, flags | CLONE_VFORK, cgroup)
         pid, pidfd = clone3(flags | CLONE_VFORK, 0, cgroup)
         if pid == 0:
             try:
@@ -92,6 +95,12 @@ class Sequence:
             finally:
                 os._exit(_FAILED)
         return pid, pidfd
+
+    @staticmethod
+    def keep_memory() -> None:
+        """Have later copies of this process take along what calls need and nothing else, for good."""
+        if _start is not None:
+            keep_from_forks(machine.addresses())
 
     def run(self) -> tuple[str, KernelError] | None:
         """Make the calls in this very process; return step and error of the one that failed, if one did."""

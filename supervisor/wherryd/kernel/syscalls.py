@@ -136,6 +136,7 @@ _accept4 = _function("accept4", c_int, c_void_p, c_void_p, c_int)
 _signal = _libc["signal"]
 _signal.argtypes, _signal.restype = (c_int, c_void_p), c_void_p
 _mprotect = _function("mprotect", c_void_p, c_ulong, c_int)
+_madvise = _function("madvise", c_void_p, c_ulong, c_int)
 _syscall = _numbered(*(c_long,) * 6)
 _clone3 = _numbered(POINTER(CloneArgs), c_ulong)
 _open_tree = _numbered(c_int, c_char_p, c_uint)
@@ -193,6 +194,11 @@ def raw_syscall(number: int, *args: int) -> int:
 def mprotect(address: int, size: int, protection: int) -> None:
     """mprotect(2)."""
     _checked(_mprotect(address, size, protection), "mprotect")
+
+
+def madvise(address: int, size: int, advice: int) -> None:
+    """madvise(2)."""
+    _checked(_madvise(address, size, advice), "madvise")
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:

@@ -22,6 +22,7 @@ import sys
 
 from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.errors import KernelError, from_oserror
+from wherryd.kernel.program import Program
 from wherryd.kernel.rlimits import set_rlimit
 from wherryd.kernel.syscalls import (
     close_range,
@@ -166,6 +167,7 @@ def run(control: int, host: int, nofile: tuple[int, int]) -> NoReturn:
         set_rlimit("nofile", *nofile)
         gc.freeze()
         gc.disable()
+        Program.keep_memory()
         Worker(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL_FD), HOST_FD).run()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must not run the launcher's loop
         if isinstance(error, KernelError) and (error.op, error.errno) == ("setns", errno.ESRCH):
