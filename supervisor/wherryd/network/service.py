@@ -139,11 +139,12 @@ class Networks:
         """Take down what no container uses; they are made again when somebody does."""
         self.joining.pool.close()
         with trio.move_on_after(CLOSE_TIMEOUT):
-            up = [network for network in self.known if network.up]
-            for network in up:
-                if not self._on(network):
-                    await self._take_down(network)
-            if up and not self.firewall.in_use:
+            # By their names: what a predecessor left may not have been looked at yet.
+            there = {name for _, name in socket.if_nameindex()}
+            idle = [each for each in self.known if each.bridge in there and not self._on(each)]
+            for network in idle:
+                await self._take_down(network)
+            if idle and not self.firewall.in_use:
                 await self._remove_rules()
 
     async def _remove_rules(self) -> None:

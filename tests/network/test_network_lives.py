@@ -1,0 +1,156 @@
+"""Networks across what happens to supervisors: killed, started again, side by side, gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from networkkit import Machine, eventually
+from support import proc
+from support.daemon import Daemon
+
+from wherry import EndpointSpec, RunSpec
+from wherry.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def own_machine(busybox: Path) -> Iterator[Machine]:
+    """A machine of this test's own, whose supervisor may be killed."""
+    made = Machine(busybox)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def links(machine: Machine) -> set[str]:
+    """The links of networks on the machine."""
+    return set(machine.host.call(machine.daemon.links))
+
+
+def test_containers_keep_their_networks_when_the_supervisor_is_killed(own_machine: Machine) -> None:
+    """Addresses and links are the same after it; no address is given twice; new ones reach them."""
+    machine = own_machine
+    machine.client.create_network("lan", subnets=("10.77.0.0/29",))
+    with machine.run(name="one", network="lan") as one, machine.run(name="two", network="lan") as two:
+        before = [one.endpoints, two.endpoints]
+        machine.daemon.kill()
+        machine.host.call(machine.daemon.start)
+        with machine.daemon.client() as client:
+            assert [client.inspect(name).endpoints for name in ("one", "two")] == before
+            assert {member.name for member in client.inspect_network("lan").members} == {"one", "two"}
+            asked = EndpointSpec(network="lan", ip=one.ip)
+            with pytest.raises(Conflict, match=f"address {one.ip} of network lan is in use"):
+                client.run_detached(machine.spec(network="lan", endpoints=(asked,)))
+            with two.place.server(80):
+                assert one.place.ask(two.ip, 80) == one.ip
+                others = [client.run_detached(machine.spec(network="lan")) for _ in range(3)]
+                addresses = {client.inspect(each.id).endpoints[0].ip for each in others}
+                assert len(addresses | {one.ip, two.ip}) == 5
+            with pytest.raises(Conflict, match="is full"):
+                client.run_detached(machine.spec(network="lan"))
+
+
+def test_what_ended_while_nobody_watched_leaves_no_address(own_machine: Machine) -> None:
+    machine = own_machine
+    machine.client.create_network("lan", subnets=("10.77.0.0/30",))
+    with machine.run(name="one", network="lan") as one:
+        pid = one.details().pid
+        assert pid is not None
+        machine.daemon.kill()
+        os.kill(pid, signal.SIGKILL)
+    machine.host.call(machine.daemon.start)
+    with machine.daemon.client() as client:
+        assert client.inspect("one").endpoints == ()
+        client.start("one")
+        assert client.inspect("one").endpoints[0].ip == one.ip, "the only address there is"
+
+
+def test_a_killed_supervisor_leaves_no_link_but_the_containers(own_machine: Machine) -> None:
+    """What it kept ready goes with it; what it could not take away goes when it is back."""
+    machine = own_machine
+    names = machine.daemon.instance
+    with machine.run() as box:
+        machine.daemon.kill()
+        mine = {box.endpoints[0].link, names}
+        assert eventually(lambda: links(machine) == mine), f"{links(machine)} instead of {mine}"
+        stray = box.endpoints[0].link[:7] + "deadbeef"
+        machine.host.ip(f"link add {stray} type veth peer name elsewhere")
+        machine.host.call(machine.daemon.start)
+        assert eventually(lambda: stray not in links(machine)), "a stray link of ours stays"
+        assert box.place.ip("link show eth0")
+
+
+def test_a_supervisor_that_ends_leaves_nothing_on_the_host(own_machine: Machine) -> None:
+    """Neither bridge nor rule, unless a container still runs on it; its networks come back with it."""
+    machine = own_machine
+    machine.client.create_network("lan", subnets=("10.77.0.0/24",))
+    with machine.run(network="lan") as box:
+        machine.daemon.terminate()
+        assert box.endpoints[0].link in links(machine)
+        assert any(name.startswith("wn") for name in links(machine)), "the bridge of a running container"
+        machine.host.call(machine.daemon.start)
+    machine.daemon.remove_containers()
+    machine.daemon.terminate()
+    assert links(machine) == set(), machine.daemon.log
+    assert machine.tables() == ""
+    machine.host.call(machine.daemon.start)
+    with machine.daemon.client() as client:
+        assert client.inspect_network("lan").subnets[0].subnet == "10.77.0.0/24"
+        spec = machine.spec(network="lan", command=("true",), auto_remove=True)
+        assert client.run(spec).exit_code == 0
+
+
+def test_the_network_process_may_die(own_machine: Machine) -> None:
+    """Another one takes over; containers do not notice, and starts go on."""
+    machine = own_machine
+    with machine.run() as box, box.place.server(80):
+        for pid in helpers(machine.daemon.pid):
+            os.kill(pid, signal.SIGKILL)
+        assert machine.host.reaches(box.ip, 80)
+        spec = machine.spec(network="bridge", command=("true",), auto_remove=True)
+        for _ in range(5):  # the first ones find what was ready
+            assert machine.client.run(spec).exit_code == 0
+
+
+def helpers(supervisor: int) -> list[int]:
+    """The supervisor's network process."""
+    found = [
+        each.pid for each in proc.everyone() if each.parent == supervisor and each.name == "wherryd: networ"
+    ]
+    assert found, "there is no network process"
+    return found
+
+
+def test_two_supervisors_side_by_side_touch_nothing_of_each_other(own_machine: Machine) -> None:
+    """Their default networks have subnets, links and rules of their own, and exchange no packet."""
+    machine = own_machine
+    other = Daemon()
+    other.default_network = "bridge"
+    try:
+        machine.host.call(other.start)
+        with other.client() as client, machine.run() as box, box.place.server(80):
+            spec = RunSpec(image=machine.image, command=("sleep", "1000"), stop_timeout=0.0)
+            theirs = client.run_detached(spec)
+            (endpoint,) = client.inspect(theirs.id).endpoints
+            ours = machine.client.inspect_network("bridge").subnets[0]
+            assert ours.subnet != client.inspect_network("bridge").subnets[0].subnet
+            pid = client.inspect(theirs.id).pid
+            assert pid is not None
+            from support.netns import Place
+
+            with Place.of(pid) as place:
+                assert not place.reaches(box.ip, 80), "networks of two supervisors reach each other"
+            assert endpoint.link not in machine.host.call(machine.daemon.links)
+            client.remove(theirs.id, force=True)
+            machine.host.call(other.terminate)
+            assert machine.host.reaches(box.ip, 80), "the other's end took something of ours along"
+            machine.host.call(other.start)
+    finally:
+        machine.host.call(other.close)
