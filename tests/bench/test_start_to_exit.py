@@ -26,9 +26,9 @@ MEMORY = "/dev/shm"
 ROUNDS = 60
 WARM_UP = 10
 
-FLOOR_RATIO = 2.8
-CRUN_RATIO = 1.0
-"""What a change must not make worse. The aim is 2 and 0.7; the README tells how near that is."""
+FLOOR_RATIO = 2.0
+CRUN_RATIO = 0.7
+"""What was aimed at; the README tells what is reached on a quiet machine."""
 
 SETTLE = 0.01
 """Seconds of rest before each run: what the one before left to be done is not the next one's."""
@@ -48,7 +48,7 @@ def test_start_to_exit_keeps_near_the_floor_and_below_crun(
     folder.mkdir()
     image = make_directory(folder / "image")
     floor = build_floor(folder)
-    spec = RunSpec(image=str(image), command=("/bin/true",), auto_remove=True)
+    spec = RunSpec(image=str(image), command=("/bin/true",), network="none", auto_remove=True)
     daemon.start()
     with contextlib.closing(daemon), daemon.client() as client, Crun(image, folder) as crun:
 

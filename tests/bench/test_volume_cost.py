@@ -104,7 +104,7 @@ def test_filling_a_volume_is_about_as_fast_as_cp(daemon: Daemon, capsys: pytest.
 
 def _spec(daemon: Daemon, volumes: tuple[Volume, ...]) -> RunSpec:
     image = str(daemon.root / "image")
-    return RunSpec(image=image, command=("/bin/true",), auto_remove=True, volumes=volumes)
+    return RunSpec(image=image, command=("/bin/true",), network="none", auto_remove=True, volumes=volumes)
 
 
 def _runner(run: Callable[[RunSpec], object], spec: RunSpec) -> Callable[[], float]:

@@ -168,7 +168,7 @@ def _lines(processes: Sequence[Process], names: list[str]) -> list[str]:
 
 
 def _head(ref: str, count: int) -> str:
-    return f"{ref}: {count} processes, {time.strftime('%H:%M:%S')}"
+    return f"{ref}: {count} process{'' if count == 1 else 'es'}, {time.strftime('%H:%M:%S')}"
 
 
 COMMANDS = {"top": Command(configure=_configure, execute=_top)}
