@@ -113,7 +113,7 @@ def test_names_and_arguments_cannot_command_our_terminal(wherryd: Daemon, busybo
 def test_watch_redraws_until_the_container_ends(wherryd: Daemon, busybox: Path) -> None:
     detached(wherryd, "--name", "c", busybox, "sleep", "1000")
     with wherryd.terminal("top", "--watch", "--interval", "0.1", "c") as terminal:
-        terminal.expect("c: 1 processes")
+        terminal.expect("c: 1 process,")
         terminal.expect("sleep 1000")
         ok(wherryd, "exec", "-d", "c", "sleep", "2000")
         terminal.expect("c: 2 processes")
