@@ -7,6 +7,7 @@ ends is taken out of the rules a moment later, many at once, and before anything
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from wherry_protocol.errors import KernelFailure
 from wherryd import journal
 from wherryd.network import ports, ruleset
 from wherryd.network.holders import holder
+from wherryd.network.relay import Relay
 from wherryd.network.reservations import PortTaken, Reservations
 from wherryd.network.ruleset import Bridge, Forward, Guard
 
@@ -56,6 +58,7 @@ class Firewall:
         self._withdrawn: Elements = {}
         self._work = trio.Event()
         self.reservations = Reservations()
+        self.relay = Relay()
 
     # -- networks and endpoints
 
@@ -119,6 +122,7 @@ class Firewall:
             return None
         forwards = ports.forwards(container.ports, endpoint)
         self._forwards[container.id] = forwards
+        self._relay(container, endpoint)
         elements = ruleset.elements_of(forwards=forwards)
         asked = self._helper.ask("nft", self._adding(elements)) if self._made else None
         return Publishing(elements=elements, asked=asked)
@@ -130,6 +134,7 @@ class Firewall:
 
     def release(self, container: Container) -> None:
         """A container's run is over, or never came to be: its ports are free, and nothing leads there."""
+        self.relay.drop(container.id)
         forwards = self._forwards.pop(container.id, ())
         if forwards:
             self._withdraw(ruleset.elements_of(forwards=forwards))
@@ -206,6 +211,14 @@ class Firewall:
                 "somebody took a published port", id=container.id, name=container.name, port=lost.host_port
             )
         self._forwards[container.id] = ports.forwards(container.ports, endpoint)
+        self._relay(container, endpoint)
+
+    def _relay(self, container: Container, endpoint: Endpoint) -> None:
+        """Serve what comes by IPv6 and is not passed on by the rules: all of it, or what comes to ::1."""
+        for kept in self.reservations.of(container.id):
+            if kept.socket.family == socket.AF_INET6:
+                target = (endpoint.ip6 or endpoint.ip, kept.binding.container_port)
+                self.relay.serve(container.id, kept.socket, kept.binding.protocol, target)
 
     def _everything(self) -> Elements:
         forwards = [each for several in self._forwards.values() for each in several]

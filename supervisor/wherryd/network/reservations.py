@@ -1,15 +1,15 @@
 """The host's ports that containers publish: each is kept by a socket of the supervisor's, and ours alone.
 
 Owns these sockets. What comes in for a port is given another destination by the kernel's rules (ruleset.py)
-and never reaches its socket; but nobody else can have the port meanwhile, and "in use" is what the kernel
-says. Sync; a bind never blocks.
+and reaches its socket only where they cannot (relay.py); but nobody else can have the port meanwhile, and
+"in use" is what the kernel says. Sync; a bind never blocks.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from wherry_protocol.ports import PublishedPort
 
+_BACKLOG = 1024
 TRIES = 64
 """For a free port: the kernel chooses one for IPv4, which must be free for IPv6 as well."""
 
@@ -91,7 +92,7 @@ class Reservations:
         """Let a container's ports be anybody's."""
         self._holders.pop(container_id, None)
         for each in self._kept.pop(container_id, ()):
-            each.socket.close()
+            _let_go(each.socket)
 
     def _one(self, port: PublishedPort) -> tuple[Kept, ...]:
         candidates = _candidates(port)
@@ -124,9 +125,12 @@ class Reservations:
         sock = _socket(ip_address(host_ip).version, binding.protocol)
         try:
             sock.bind((host_ip, number))
-            # Only now: a connection that this host had on the port lately is no reason to refuse it, but
-            # whoever wants to listen there shall be refused.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            if sock.family == socket.AF_INET6 and binding.protocol == "tcp":
+                sock.listen(_BACKLOG)  # for the relay; nobody else can, then
+            else:
+                # Only now: a connection that this host had on the port lately is no reason to refuse it, but
+                # whoever wants to listen there shall be refused.
+                sock.setsockopt(socket.SOL_SOCKET, _sharing(sock), 0)
         except OSError as error:
             sock.close()
             raise self._error(error, binding) from error
@@ -148,6 +152,20 @@ class Reservations:
                 if (each.binding.protocol, each.binding.host_port) == (wanted.protocol, wanted.host_port):
                     return self._holders[container_id]
         return None
+
+
+def _let_go(sock: socket.socket) -> None:
+    """Close a socket; the port is free at once, even if the relay has yet to close its copy."""
+    with sock:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.SOL_SOCKET, _sharing(sock), 1)
+            with suppress(OSError):  # a socket that was never connected may be shut down all the same
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def _sharing(sock: socket.socket) -> int:
+    """Return the option with which sockets share a port, if each has it when the later one is bound."""
+    return socket.SO_REUSEADDR if sock.type == socket.SOCK_STREAM else socket.SO_REUSEPORT
 
 
 def port_text(binding: PortBinding) -> str:
@@ -182,9 +200,8 @@ def _has_ipv6() -> bool:
 
 
 def _socket(version: int, protocol: str) -> socket.socket:
-    sock = socket.socket(_FAMILIES[version], _KINDS[protocol])
+    sock = socket.socket(_FAMILIES[version], _KINDS[protocol] | socket.SOCK_NONBLOCK)
     if version == 6:  # noqa: PLR2004 - IPv6
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if protocol == "tcp":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, _sharing(sock), 1)
     return sock

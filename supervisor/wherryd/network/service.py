@@ -86,6 +86,7 @@ class Networks:
             nursery.start_soon(guarded, "network pool", self.joining.pool.run)
             nursery.start_soon(guarded, "names", self.names.run)
             nursery.start_soon(guarded, "network repair", self._repair.run)
+            nursery.start_soon(guarded, "relay", self.firewall.relay.run)
 
     def recover(self) -> None:
         """Take the addresses that containers on record have. Once, before any container starts or ends."""
