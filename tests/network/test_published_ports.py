@@ -38,6 +38,7 @@ def test_one_that_ended_is_not_reached_and_its_port_is_free(machine: Machine) ->
     with machine.run(ports=(published(8080, 80),)) as box, box.place.server(80):
         assert machine.peer.reaches(HOST, 8080)
         machine.client.stop(box.id)
+    assert eventually(lambda: not machine.published())
     assert not machine.peer.reaches(HOST, 8080)
     with machine.host.server(8080):
         assert machine.peer.ask(HOST, 8080) == PEER, "the host's own server does not get what comes"
