@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import HOST, PEER, eventually, published
+from support.netns import DROPPED
 
 from wherry.errors import BadRequest, CommandNotFound, Conflict
 
@@ -42,6 +43,20 @@ def test_one_that_ended_is_not_reached_and_its_port_is_free(machine: Machine) ->
     assert not machine.peer.reaches(HOST, 8080)
     with machine.host.server(8080):
         assert machine.peer.ask(HOST, 8080) == PEER, "the host's own server does not get what comes"
+
+
+def test_a_udp_client_that_goes_on_reaches_whoever_has_the_port_now(machine: Machine) -> None:
+    """The kernel remembers where a flow went; a container that came later, at another address, gets it."""
+    port = published(8080, 80, protocol="udp")
+    with machine.peer.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((HOST, 8080))
+        client.send(b"too early")
+        for _ in range(3):
+            with machine.run(ports=(port,)) as box, box.place.server(80, udp=True):
+                assert eventually(lambda: _answers(client)), "packets go where they went before"
+                machine.client.remove(box.id, force=True)
+            with machine.run():
+                pass  # so that the next one has another address
 
 
 def test_a_loopback_port_is_the_hosts_alone(machine: Machine) -> None:
@@ -180,6 +195,15 @@ def test_failing_starts_leave_no_port_and_no_rule(machine: Machine) -> None:
         assert eventually(lambda: machine.published() == {("tcp", 8079)}), machine.published()
         with machine.run(ports=(published(8080, 80),)):
             assert machine.published() == {("tcp", 8079), ("tcp", 8080)}
+
+
+def _answers(client: socket.socket) -> bool:
+    client.settimeout(DROPPED)
+    try:
+        client.send(b"?")
+        return bool(client.recv(100))
+    except OSError:
+        return False
 
 
 def _can_listen(port: int) -> bool:

@@ -23,7 +23,7 @@ from wherryd.network.reservations import PortTaken, Reservations
 from wherryd.network.ruleset import Bridge, Forward, Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from wherry_protocol.networks import Endpoint
     from wherryd.containers.container import Container
@@ -56,6 +56,8 @@ class Firewall:
         self._guards: dict[str, Guard] = {}
         self._forwards: dict[str, tuple[Forward, ...]] = {}
         self._withdrawn: Elements = {}
+        self._turned: set[int] = set()
+        """Ports of UDP that lead elsewhere with the next change of the rules."""
         self._work = trio.Event()
         self.reservations = Reservations()
         self.relay = Relay()
@@ -123,8 +125,9 @@ class Firewall:
         forwards = ports.forwards(container.ports, endpoint)
         self._forwards[container.id] = forwards
         self._relay(container, endpoint)
+        self._turned.update(_udp_ports(forwards))
         elements = ruleset.elements_of(forwards=forwards)
-        asked = self._helper.ask("nft", self._adding(elements)) if self._made else None
+        asked = self._change(elements) if self._made else None
         return Publishing(elements=elements, asked=asked)
 
     async def published(self, publishing: Publishing | None) -> None:
@@ -137,6 +140,7 @@ class Firewall:
         self.relay.drop(container.id)
         forwards = self._forwards.pop(container.id, ())
         if forwards:
+            self._turned.update(_udp_ports(forwards))
             self._withdraw(ruleset.elements_of(forwards=forwards))
         self.reservations.give_back(container.id)
         container.ports = ()
@@ -174,8 +178,12 @@ class Firewall:
         """Have in the kernel exactly what has to be there, in one transaction. Raises KernelFailure."""
         self._withdrawn = {}
         self._made = True
+        asked = self._helper.ask("nft", ruleset.whole(self.table, self._everything()))
+        for forwards in self._forwards.values():
+            self._turned.update(_udp_ports(forwards))
+        self._forget_flows()
         try:
-            await self._helper.call("nft", ruleset.whole(self.table, self._everything()))
+            await self._helper.answer(asked)
         except BaseException:
             self._made = False
             raise
@@ -193,7 +201,7 @@ class Firewall:
             if not self._withdrawn or not self._made:
                 continue
             try:
-                await self._settle(self._helper.ask("nft", self._adding({})))
+                await self._settle(self._change({}))
             except KernelFailure as error:
                 journal.error("rules not changed", error=error)
 
@@ -226,13 +234,23 @@ class Firewall:
 
     async def _add(self, elements: Elements) -> None:
         if self._made:
-            await self._settle(self._helper.ask("nft", self._adding(elements)))
+            await self._settle(self._change(elements))
         else:
             await self.replace()
 
-    def _adding(self, elements: Elements) -> str:
+    def _change(self, elements: Elements) -> Asked:
+        """Have elements added, and what is over deleted, in one transaction."""
         withdrawn, self._withdrawn = self._withdrawn, {}
-        return ruleset.deleting(self.table, withdrawn) + ruleset.adding(self.table, elements)
+        script = ruleset.deleting(self.table, withdrawn) + ruleset.adding(self.table, elements)
+        asked = self._helper.ask("nft", script)
+        self._forget_flows()
+        return asked
+
+    def _forget_flows(self) -> None:
+        """Have the kernel forget what it remembers of UDP at ports that lead elsewhere now."""
+        if self._turned:
+            turned, self._turned = self._turned, set()
+            self._helper.tell("forget_flows", [*turned])
 
     async def _settle(self, asked: Asked | None) -> None:
         """Wait for a change; when the rules are not what it takes them for, make them anew."""
@@ -249,6 +267,10 @@ class Firewall:
         for name, found in elements.items():
             self._withdrawn.setdefault(name, []).extend(found)
         self._work.set()
+
+
+def _udp_ports(forwards: Iterable[Forward]) -> Iterator[int]:
+    return (each.host_port for each in forwards if each.protocol == "udp")
 
 
 def bridge_of(network: Network, names: int) -> Bridge:

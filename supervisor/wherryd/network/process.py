@@ -26,7 +26,7 @@ from wherryd.network.made import Made
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODULES = ("links", "nft")
+MODULES = ("links", "nft", "flows")
 """Modules of this package with a table OPS: what each operation's name stands for.
 
 An operation takes its arguments, and `fds=`, a list of descriptors that are closed after it; it returns a
