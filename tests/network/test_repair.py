@@ -78,6 +78,19 @@ def test_others_rules_are_never_touched(machine: Machine, box: Box) -> None:
     machine.host.nft("delete table inet theirs")
 
 
+def test_rules_of_others_that_are_in_the_way_are_said(machine: Machine, box: Box) -> None:
+    machine.host.nft("add table inet theirs")
+    machine.host.nft("add chain inet theirs walls { type filter hook forward priority 0 ; policy drop ; }")
+    try:
+        with told(machine, "rules"):
+            machine.host.nft(f"flush chain inet {_table(machine)} input")
+        assert not machine.peer.reaches(HOST, 8080)
+        said = machine.daemon.cli("info").stdout
+        assert "nftables chain inet theirs walls drops forwarded packets" in said
+    finally:
+        machine.host.nft("delete table inet theirs")
+
+
 def test_a_bridge_is_repaired_with_its_containers(machine: Machine, box: Box) -> None:
     bridge = machine.client.inspect_network("bridge").bridge
     with told(machine, "bridge"):
@@ -135,6 +148,11 @@ def test_what_ended_while_no_supervisor_watched_is_gone_after(machine: Machine) 
     assert eventually(lambda: not machine.published(), PROMISED)
     with machine.run(ports=(published(8080, 80),)):
         pass
+
+
+def _table(machine: Machine) -> str:
+    found = (line.split()[2] for line in machine.tables().splitlines() if line.startswith("table inet w"))
+    return next(found)
 
 
 def _sorted(text: str) -> list[str]:

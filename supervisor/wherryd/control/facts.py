@@ -71,7 +71,7 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
         ),
         containers={state: states.get(state, 0) for state in ("created", "running", "paused", "exited")},
         images=len(services.images.list()),
-        warnings=facts.warnings,
+        warnings=(*facts.warnings, *services.networks.notes),
     )
 
 

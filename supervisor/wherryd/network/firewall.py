@@ -59,6 +59,8 @@ class Firewall:
         self._turned: set[int] = set()
         """Ports of UDP that lead elsewhere with the next change of the rules."""
         self._work = trio.Event()
+        self.notes: tuple[str, ...] = ()
+        """What of others' rules is in the way, for a person."""
         self.reservations = Reservations()
         self.relay = Relay()
 
@@ -184,6 +186,7 @@ class Firewall:
         self._forget_flows()
         try:
             await self._helper.answer(asked)
+            self.notes = _notes((await self._helper.call("foreign_drops", self.table)).value)
         except BaseException:
             self._made = False
             raise
@@ -267,6 +270,13 @@ class Firewall:
         for name, found in elements.items():
             self._withdrawn.setdefault(name, []).extend(found)
         self._work.set()
+
+
+def _notes(drops: Iterable[str]) -> tuple[str, ...]:
+    return tuple(
+        f"nftables chain {chain} drops forwarded packets: containers are cut off unless it lets them pass"
+        for chain in drops
+    )
 
 
 def _udp_ports(forwards: Iterable[Forward]) -> Iterator[int]:

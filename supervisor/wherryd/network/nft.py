@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,15 @@ def run(script: str, *, fds: Sequence[int] = ()) -> None:
     _run(script, "text")
 
 
-def listed(script: str, *, fds: Sequence[int] = ()) -> str:
-    """Return what a script lists, as JSON."""
+def foreign_drops(own: str, *, fds: Sequence[int] = ()) -> list[str]:
+    """Return others' chains that drop what is forwarded unless told otherwise, as "inet filter forward"."""
     del fds
-    return _run(script, "json")
+    chains = (each.get("chain", {}) for each in json.loads(_run("list chains", "json"))["nftables"])
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if (chain.get("hook"), chain.get("policy")) == ("forward", "drop") and chain["table"] != own
+    ]
 
 
 def _run(script: str, form: str) -> str:
@@ -37,4 +43,4 @@ def _library() -> Nftables:
     return Nftables()
 
 
-OPS: dict[str, Callable[..., Any]] = {"nft": run, "nft_list": listed}
+OPS: dict[str, Callable[..., Any]] = {"nft": run, "foreign_drops": foreign_drops}

@@ -160,6 +160,11 @@ class Networks:
         except WherryError as error:
             journal.error("bridge not removed", network=network.name, error=error)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed of the host, and what of it is in the way, for a person."""
+        return (*self.bridges.notes, *self.firewall.notes)
+
     def settle(self, spec: RunSpec) -> RunSpec:
         """Return a request with its networks by name. Raises BadRequest, NotFound, Conflict."""
         spec = asking.settle(spec, self._default, self.known)
