@@ -179,7 +179,9 @@ def test_no_flag_is_wrong_when_they_die_at_once(wherryd: Daemon, busybox: Path) 
     def one(number: int) -> ExitStatus:
         with wherryd.client() as client:
             if number % 2 == 0:
-                status = client.run(spec(busybox, "sh", "-c", f"exec {HOG}")).exit
+                # Every other one has lived long enough to be watched, and is seen while it dies.
+                first = "usleep 100000; " if number % 4 else ""
+                status = client.run(spec(busybox, "sh", "-c", f"{first}exec {HOG}")).exit
             else:
                 created = client.run_detached(spec(busybox, "sleep", "1000"))
                 kill_outside(client, created.id)
