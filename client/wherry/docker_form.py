@@ -38,6 +38,7 @@ def container_row(summary: ContainerSummary, now: float, *, whole: bool = False)
         "Names": summary.name,
         "Labels": ",".join(f"{key}={value}" for key, value in summary.labels.items()),
         "Mounts": ",".join(summary.mounts),
+        "Networks": ",".join(summary.networks),
         "Ports": ports_column(summary.ports) if summary.ports else "",
         "OOMKilled": summary.oom_kills > 0,
     }

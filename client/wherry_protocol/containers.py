@@ -179,6 +179,7 @@ class ContainerSummary(Value):
     health: str | None = None
     ports: tuple[PortBinding, ...] = ()
     oom_kills: int = 0
+    networks: tuple[str, ...] = ()
 
 
 class MountPoint(Value):
@@ -383,8 +384,9 @@ class List(Call[tuple[ContainerSummary, ...]]):
     """Ask for containers, newest first; running and paused ones only, unless `all`.
 
     Filters, as docker: ("name", substring), ("id", prefix), ("status", state), ("label", key or key=value),
-    ("exited", code), ("ancestor", image), ("volume", name or host path), ("health", "healthy" and so on, or
-    "none"). Same key twice: either; different keys: both. A status filter implies `all`.
+    ("exited", code), ("ancestor", image), ("volume", name or host path), ("network", name),
+    ("health", "healthy" and so on, or "none"). Same key twice: either; different keys: both. A status filter
+    implies `all`.
     """
 
     op = "ps"

@@ -6,7 +6,7 @@ from wherry_protocol.call import Call, Stream
 from wherry_protocol.typed import Mapping  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.value import Value
 
-TYPES = ("container", "image", "volume", "daemon")
+TYPES = ("container", "image", "volume", "network", "daemon")
 """What an event can be about."""
 
 
@@ -43,7 +43,8 @@ class Events(Stream[None]):
 
     Ends at `until`, which may lie ahead; None is never. Filters, as docker: ("container", name or start of
     an id), ("event", action), ("type", TYPES), ("label", key or key=value), ("image", name), ("volume",
-    name). Same key twice: either; different keys: both. Missed comes in the place of what is not there.
+    name), ("network", name or id). Same key twice: either; different keys: both. Missed comes in the place
+    of what is not there.
     """
 
     op = "events"

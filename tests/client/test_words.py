@@ -77,8 +77,7 @@ def test_a_row_has_dockers_keys_and_cuts() -> None:
         "ID": "abababababab", "Image": "host", "Command": '"sh -c echo a long c…"',
         "CreatedAt": "2027-01-15T07:58:00.000000000Z", "RunningFor": "2 minutes ago",
         "Status": "Up 3 seconds", "State": "running", "Names": "web", "Labels": "a=1,b=",
-        "Mounts": "",
-        "Ports": "",
+        "Mounts": "", "Ports": "", "Networks": "", "OOMKilled": False,
     }  # fmt: skip
     whole = container_row(summary(command=words), NOW, whole=True)
     assert (whole["ID"], whole["Command"]) == ("ab" * 32, '"sh -c echo a long command"')

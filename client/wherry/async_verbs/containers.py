@@ -140,7 +140,8 @@ class AsyncContainerVerbs(AsyncVerbsBase):
         """Return containers, newest first: running and paused ones, with `all` every one.
 
         Filters are ("name", part), ("id", prefix), ("status", state), ("label", "key" or "key=value"),
-        ("exited", code), ("ancestor", image), ("volume", name or host path). Same key twice: either;
+        ("exited", code), ("ancestor", image), ("volume", name or host path),
+        ("network", name). Same key twice: either;
         different keys: both.
         """
         return await self.call(containers.List(all=all, filters=tuple(filters)))

@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def parse_filter(
-    text: str, known: str = "name, id, status, label, exited, ancestor, volume, health"
+    text: str, known: str = "name, id, status, label, exited, ancestor, volume, network, health"
 ) -> tuple[str, str]:
     """Read KEY=VALUE; `known` are the keys that there are."""
     key, equals, value = text.partition("=")

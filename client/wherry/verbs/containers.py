@@ -139,7 +139,8 @@ class ContainerVerbs(VerbsBase):
         """Return containers, newest first: running and paused ones, with `all` every one.
 
         Filters are ("name", part), ("id", prefix), ("status", state), ("label", "key" or "key=value"),
-        ("exited", code), ("ancestor", image), ("volume", name or host path). Same key twice: either;
+        ("exited", code), ("ancestor", image), ("volume", name or host path),
+        ("network", name). Same key twice: either;
         different keys: both.
         """
         return self.call(containers.List(all=all, filters=tuple(filters)))

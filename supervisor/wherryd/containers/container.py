@@ -22,6 +22,7 @@ from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
 from wherryd.network import ports
+from wherryd.network.modes import names_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +174,7 @@ class Container:
             mounts=tuple([mount.name or mount.source for mount in self.config.mounts]),
             log_trouble=self.log_trouble,
             health=health.status if (health := self.shown_health) else None,
+            networks=names_of(self.config.spec),
             ports=ports.shown(self.ports, self.config) if self.alive else (),
             oom_kills=(self.exit.oom_kills or 0) if self.exit is not None else self.oom.told,
         )

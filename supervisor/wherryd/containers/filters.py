@@ -33,6 +33,7 @@ _MATCHERS: dict[str, Callable[[ContainerSummary, str], bool]] = {
     "health": lambda row, value: (row.health or "none") == value,
     "ancestor": lambda row, value: row.image == value,
     "volume": lambda row, value: value in row.mounts,
+    "network": lambda row, value: value in row.networks,
 }
 
 

@@ -27,6 +27,10 @@ def _volume(event: Event, value: str) -> bool:
     return event.type == "volume" and event.actor == value
 
 
+def _network(event: Event, value: str) -> bool:
+    return event.type == "network" and _is_called(event, value)
+
+
 def _is_called(event: Event, value: str) -> bool:
     actor = event.actor.removeprefix("sha256:")
     return event.attributes.get("name") == value or actor.startswith(value.removeprefix("sha256:"))
@@ -49,6 +53,7 @@ _MATCHERS: dict[str, Callable[[Event, str], bool]] = {
     "label": _label,
     "image": _image,
     "volume": _volume,
+    "network": _network,
 }
 
 

@@ -17,6 +17,11 @@ def has_networks(spec: RunSpec) -> bool:
     return spec.network not in ("none", "host") and not spec.network.startswith(CONTAINER)
 
 
+def names_of(spec: RunSpec) -> tuple[str, ...]:
+    """Return the networks of a container as people see them, "none" and "host" among them."""
+    return tuple([each.network for each in wanted(spec)]) or (spec.network,)
+
+
 def join_spec(spec: RunSpec, asked: EndpointSpec) -> RunSpec:
     """Return the request of a container that is on one more network."""
     if spec.network == "none":

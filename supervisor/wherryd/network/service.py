@@ -260,6 +260,10 @@ class Networks:
             await self._take_down(network)
         self._tell("destroy", network.id, {"name": network.name, "type": "bridge"})
 
+    def pruned(self) -> None:
+        """Networks that nobody was on have been removed, if there were any."""
+        self._tell("prune", "", {"reclaimed": "0"})
+
     def _check_unused(self, network: Network) -> None:
         if not network.ipv4.unused:
             names = ", ".join(each.name for each in self.members(network)) or "one that is starting"

@@ -71,6 +71,7 @@ async def prune_all(context: Context, call: PruneNetworks) -> tuple[str, ...]:
                 journal.debug("network stays", name=network.name, error=error)
                 continue
             gone.append(network.name)
+    context.networks.pruned()
     return tuple(gone)
 
 
