@@ -70,12 +70,12 @@ def test_a_group_kill_is_refused_where_the_kernel_has_none(wherryd: Daemon, busy
 
 def test_inspect_says_limits_under_dockers_names(wherryd: Daemon, busybox: Path) -> None:
     """As people's jq lines have them; twice the memory is what docker says of swap."""
-    options = "--cpus 1.5 -m 64m --pids-limit 0 --cpuset-cpus 0 --cpu-shares 512 --memory-reservation 32m"
+    options = "--cpus 0.5 -m 64m --pids-limit 0 --cpu-shares 512 --memory-reservation 32m"
     made = wherryd.cli("create", *options.split(), "--oom-score-adj", "300", busybox, "true").stdout.strip()
     found = json.loads(wherryd.cli("inspect", made).stdout)[0]["HostConfig"]
     expected = {
-        "NanoCpus": 1_500_000_000, "CpuQuota": 150_000, "CpuPeriod": 100_000, "Memory": 64 << 20,
-        "MemorySwap": 128 << 20, "PidsLimit": -1, "CpusetCpus": "0", "CpuShares": 512,
+        "NanoCpus": 500_000_000, "CpuQuota": 50_000, "CpuPeriod": 100_000, "Memory": 64 << 20,
+        "MemorySwap": 128 << 20, "PidsLimit": -1, "CpusetCpus": "", "CpuShares": 512,
         "MemoryReservation": 32 << 20, "OomScoreAdj": 300, "OomKillDisable": False,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected

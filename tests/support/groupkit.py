@@ -30,6 +30,12 @@ def tree_of(daemon: Daemon) -> Tree:
     return plant(daemon.cgroup.name, daemon.run_dir)
 
 
+def one_cpu(daemon: Daemon) -> dict[str, str]:
+    """Return the limit that binds to one cpu; none where the kernel has no cpuset controller."""
+    there = tree_of(daemon).version_of("cpuset") is not None
+    return {"cpuset_cpus": str(max(os.sched_getaffinity(0)))} if there else {}
+
+
 def group_of(daemon: Daemon, container_id: str) -> Group:
     """Return a container's groups."""
     tree = tree_of(daemon)
