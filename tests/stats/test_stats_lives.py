@@ -222,3 +222,30 @@ def test_ctrl_c_leaves_the_screen(wherryd: Daemon, busybox: Path) -> None:
         terminal.expect("CONTAINER ID")
         terminal.send(b"\x03")
         assert terminal.wait() == 0
+
+
+def test_traffic_is_what_the_container_sees_of_its_own(fresh_wherryd: Daemon, busybox: Path) -> None:
+    """On a bridge, after some packets; the exec reads the same counters from the inside."""
+    with fresh_wherryd.client() as client:
+        name = start(client, busybox, "sleep", "1000", network="bridge")
+        gateway = client.inspect(name).endpoints[0].gateway
+        assert gateway is not None
+        client.exec(name, ["nc", "-w", "1", gateway, "9"])  # a question and a refusal
+        before = inside(client, name)
+        stats = client.stats(name)
+        after = inside(client, name)
+    assert stats.network is not None
+    (interface,) = stats.network.values()
+    assert before["rx"] <= interface.rx_bytes <= after["rx"]
+    assert before["tx"] <= interface.tx_bytes <= after["tx"]
+    assert (stats.rx_bytes, stats.tx_bytes) == (interface.rx_bytes, interface.tx_bytes)
+    assert interface.tx_packets > 0
+    assert interface.rx_packets > 0
+
+
+def inside(client: Client, name: str) -> dict[str, int]:
+    """Return the bytes of the one interface beside lo, as a process of the container reads them."""
+    text = client.exec(name, ["cat", "/proc/net/dev"]).check().stdout.decode()
+    (line,) = (line for line in text.splitlines()[2:] if not line.strip().startswith("lo:"))
+    numbers = line.partition(":")[2].split()
+    return {"rx": int(numbers[0]), "tx": int(numbers[8])}
