@@ -104,6 +104,9 @@ def settle(spec: RunSpec, default: str, known: KnownNetworks) -> RunSpec:
 
     Raises NotFound, BadRequest, Conflict.
     """
+    plain = spec.network in ("none", "host") and not spec.endpoints
+    if plain and not (spec.dns or spec.dns_search or spec.dns_options or spec.extra_hosts):
+        return spec  # most of those that want to start the fastest
     name = _name(spec.network, default, known)
     named = tuple(each.replace(network=_name(each.network, default, known)) for each in spec.endpoints)
     if name != spec.network or named != spec.endpoints:
