@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wherry import Client
     from wherry.result import Result
 
-LONG = bool(os.environ.get("WHERRY_LONG"))
+LONG = bool(os.environ.get("WHERRY_TEST_LONG"))
 """The long form: five seconds of measuring, a thousand starts."""
 
 MEGABYTE = 1 << 20

@@ -29,17 +29,16 @@ _ROUNDS = 50
 
 
 def change(group: Group, old: Limits, new: Limits) -> Callable[[], None]:
-    """Bound a running container anew; return what undoes it. One that has ended meanwhile is fine.
+    """Bound a running container anew; return what undoes it.
 
-    Raises Conflict (more is in use than it may have then), KernelFailure, Unsupported; then nothing changed.
+    Raises Conflict (more is in use than it may have then), KernelFailure, KernelError, Unsupported; then
+    nothing is changed. One that ends meanwhile has no groups any more: that is an error, too.
     """
     change_ = _Change(group)
     try:
         change_.apply(old, new)
     except BaseException:
         change_.undo()
-        if not group.v2.is_dir():
-            return change_.undo
         raise
     return change_.undo
 

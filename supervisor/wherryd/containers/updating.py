@@ -5,23 +5,25 @@ Owns the order: checked, then done by the kernel, then on record; what cannot go
 
 from __future__ import annotations
 
+import select
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import BadRequest, KernelFailure
+from wherry_protocol.errors import BadRequest, KernelFailure, WherryError
 from wherry_protocol.limits import NO_LIMITS, Limits
 from wherryd.cgroups import checks, settling
 from wherryd.containers import config
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
+from wherryd.kernel.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry_protocol.housekeeping import Update
-    from wherryd.containers.container import Container
+    from wherryd.containers.container import Container, Run
     from wherryd.containers.services import Services
 
 SETTLE_TIMEOUT = 30.0
@@ -74,21 +76,38 @@ def _merged(old: Limits, wanted: Limits) -> Limits:
 async def _settle(container: Container, services: Services, limits: Limits) -> Callable[[], None]:
     """Have the kernel do it, for the run that there is; one that begins meanwhile is changed, too."""
     undo: Callable[[], None] = _nothing
-    if container.phase is Phase.STARTING:
-        await container.started.wait()
-    settled = None
-    while container.run is not None and container.run is not settled:
-        settled = container.run
-        group = services.group_of(container.id)
-        change = partial(settling.change, group, container.config.spec.limits, limits)
-        with trio.move_on_after(SETTLE_TIMEOUT):
-            undo = await trio.to_thread.run_sync(change, abandon_on_cancel=True)
-            continue
-        raise KernelFailure(
-            f"container {container.name}: its limits were not changed after {SETTLE_TIMEOUT:.0f} s",
-            hint="the kernel is still at it: see what they are with 'wherry inspect', and try again",
-        )
-    return undo
+    settled: Run | None = None
+    while True:
+        if container.phase is Phase.STARTING:
+            await container.started.wait()
+        run = container.run
+        if run is None or run is settled:
+            return undo
+        settled = run
+        try:
+            undo = await _bounded(container, services, limits)
+        except (WherryError, KernelError):
+            if not _is_over(run, container):
+                raise
+            # Its groups went, or are the next run's, while they were written to.
+
+
+async def _bounded(container: Container, services: Services, limits: Limits) -> Callable[[], None]:
+    change = partial(settling.change, services.group_of(container.id), container.config.spec.limits, limits)
+    with trio.move_on_after(SETTLE_TIMEOUT):
+        return await trio.to_thread.run_sync(change, abandon_on_cancel=True)
+    raise KernelFailure(
+        f"container {container.name}: its limits were not changed after {SETTLE_TIMEOUT:.0f} s",
+        hint="the kernel is still at it: see what they are with 'wherry inspect', and try again",
+    )
+
+
+def _is_over(run: Run, container: Container) -> bool:
+    if container.run is not run:
+        return True
+    with select.epoll() as poll:
+        poll.register(run.pidfd, select.EPOLLIN)
+        return bool(poll.poll(0))
 
 
 def _nothing() -> None:
