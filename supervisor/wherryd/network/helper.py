@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -20,13 +21,19 @@ from wherryd.launcher import wire
 from wherryd.workers import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 ANSWER_TIMEOUT = 30.0
 """Seconds for an answer: the kernel's network lock is held by others for milliseconds, so this is a hang."""
 
 RESTART_PAUSE = 0.2
 """Seconds before a process that ended by itself gets a successor."""
+
+_HINTS = {
+    errno.EOPNOTSUPP: "the kernel lacks it: modprobe bridge veth nf_tables",
+    errno.EPERM: "the supervisor needs CAP_NET_ADMIN",
+    errno.ESRCH: "its container has just ended",
+}
 
 _MODULE = "wherryd.network.process"
 
@@ -127,20 +134,16 @@ class Helper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with ours:
-            with theirs:
-                process = worker(_MODULE, str(theirs.fileno()), data=None, fds=(theirs.fileno(),))
-                entered = await process.__aenter__()
-            self.pid = entered.pid
-            self._sock = ours
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._flush, ours)
-                    await self._receive(ours)
-                    nursery.cancel_scope.cancel()
-            finally:
-                self._sock, self.pid = None, None
-                self._fail_all()
-                await process.__aexit__(None, None, None)
+            async with _process(theirs) as process:
+                self._sock, self.pid = ours, process.pid
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._flush, ours)
+                        await self._receive(ours)
+                        nursery.cancel_scope.cancel()
+                finally:
+                    self._sock, self.pid = None, None
+                    self._fail_all()
 
     def _send(self, data: bytes, fds: Sequence[int]) -> None:
         if self._sock is None or self._unsent or not _try(self._sock, data, fds):
@@ -178,7 +181,9 @@ class Helper:
             asked.answer = Answer(rest[0], fds)
         elif kind == "refused":
             what, number = rest
-            asked.error = Refused(f"network: {what}: {os.strerror(number)}", errno=number)
+            asked.error = Refused(
+                f"network: {what}: {os.strerror(number)}", errno=number, hint=_HINTS.get(number)
+            )
         else:
             asked.error = InternalError(f"network: {asked.op}: {rest[0]}")
         if asked.abandoned:
@@ -200,6 +205,15 @@ class Helper:
             for fd in fds:
                 os.close(fd)
         self._unsent.clear()
+
+
+@asynccontextmanager
+async def _process(theirs: socket.socket) -> AsyncGenerator[trio.Process]:
+    """Run the process with its end of the socket, which nobody else has then."""
+    with theirs:
+        async with worker(_MODULE, str(theirs.fileno()), data=None, fds=(theirs.fileno(),)) as process:
+            theirs.close()
+            yield process
 
 
 def _outcome(asked: Asked) -> Answer:

@@ -176,12 +176,6 @@ def _keep_router_advertisements() -> None:
                 _write(f"{folder}/{name}/accept_ra", "2")
 
 
-def list_links(prefixes: Sequence[str], *, fds: list[int]) -> list[str]:
-    """Return the names of the host's links that begin with one of the prefixes."""
-    del fds
-    return [name for _, name in socket.if_nameindex() if name.startswith(tuple(prefixes))]
-
-
 def list_ranges(*, fds: list[int]) -> list[tuple[str, str]]:
     """Return what the host has routes to, as (CIDR, link's name): addresses of links are among them."""
     del fds
@@ -218,7 +212,6 @@ OPS = {
         set_primary,
         enable_forwarding,
         let_loopback_out,
-        list_links,
         list_ranges,
         uplink_mtu,
     )

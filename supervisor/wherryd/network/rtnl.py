@@ -23,7 +23,6 @@ from pyroute2.netlink import (  # type: ignore[import-untyped]  # it has no type
 )
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]  # as above
     RTM_DELLINK,
-    RTM_GETLINK,
     RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -218,20 +217,10 @@ def new_default_route(index: int, gateway: str) -> Message:
     return Message(f"default route through {gateway}", data, (errno.EEXIST,))
 
 
-def list_links() -> Message:
-    """Return the request for every link."""
-    return Message("links", _link(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, []))
-
-
 def list_routes() -> Message:
     """Return the request for every route of every table."""
     message: Any = rtmsg()
     return Message("routes", _encode(message, RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, []))
-
-
-def link_of(body: bytes) -> Any:
-    """Decode one of the answers to `list_links`."""
-    return _decode(ifinfmsg, body)
 
 
 def route_of(body: bytes) -> Any:
