@@ -110,7 +110,9 @@ class Tree:
 
     def _enable(self, path: Path, controller: str) -> None:
         try:
-            self._write_control(path, f"+{controller}")
+            if path == self.base:
+                self._clear_base()
+            cgroups.write(f"{path}/cgroup.subtree_control", f"+{controller}")
         except KernelError as error:
             raise KernelFailure(
                 f"cgroup controller {controller} cannot be enabled in {path}: {error.strerror}",
@@ -118,20 +120,16 @@ class Tree:
                 path=str(path),
             ) from error
 
-    def _write_control(self, path: Path, text: str) -> None:
-        try:
-            cgroups.write(f"{path}/cgroup.subtree_control", text)
-        except KernelError as error:
-            if error.errno != errno.EBUSY or path != self.base:
-                raise
-            self._move_to_leaf()
-            cgroups.write(f"{path}/cgroup.subtree_control", text)
+    def _clear_base(self) -> None:
+        """Move every process of the root to a leaf, unless it is the hierarchy's own root, which is exempt.
 
-    def _move_to_leaf(self) -> None:
-        """Move every process of the root to a leaf: cgroups.rst, "No Internal Process Constraint"."""
-        _make_directory(self._leaf)
-        _move_all(self.base, self._leaf)
-        journal.info("moved processes of the cgroup that containers go below", cgroup=self._leaf)
+        With processes in it, some controllers are refused, and others make it a root of threads, below which
+        no container can be: cgroup-v2.rst, "No Internal Process Constraint" and "Threads".
+        """
+        if (self.base / "cgroup.type").exists() and cgroups.read(f"{self.base}/cgroup.procs").split():
+            _make_directory(self._leaf)
+            _move_all(self.base, self._leaf)
+            journal.info("moved processes of the cgroup that containers go below", cgroup=self._leaf)
 
     def close(self) -> None:
         """Remove the parents that are empty; containers that go on keep theirs."""
@@ -214,12 +212,12 @@ def _make_directory(path: Path) -> None:
 
 
 def _move_all(source: Path, target: Path) -> None:
-    """Move every process; those that end meanwhile, and threads of the kernel, are passed over."""
-    for pid in cgroups.read(f"{source}/cgroup.procs").split():
+    """Move every process, but those that end meanwhile, and those of an outer PID namespace (0)."""
+    for pid in filter(int, cgroups.read(f"{source}/cgroup.procs").split()):
         try:
             cgroups.write(f"{target}/cgroup.procs", pid)
         except KernelError as error:
-            if error.errno not in (errno.ESRCH, errno.EINVAL):
+            if error.errno != errno.ESRCH:
                 raise
 
 
