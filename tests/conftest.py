@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAEMON_FIXTURES = {"wherryd", "fresh_wherryd"}
+ALONE = {"bench", "robustness"}
 
 
 def pytest_configure() -> None:
     """Leave the machine's own network: what others make there is no leak of ours."""
     ground.enter_own_network()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has to run alone by the folder that it is in; single tests elsewhere say so themselves."""
+    for item in items:
+        if item.path.parent.name in ALONE:
+            item.add_marker("alone")
 
 
 def pytest_report_header() -> list[str]:

@@ -146,6 +146,7 @@ def test_detach_prints_the_id_and_returns_while_it_runs(wherryd: Daemon, busybox
     assert field(wherryd, "background", "State.Running") == "true"
 
 
+@pytest.mark.alone
 def test_a_detached_end_is_seen_without_anyone_asking(wherryd: Daemon, busybox: Path, tmp_path: Path) -> None:
     """FinishedAt against the time of the process' own last deed; nobody asks until much later."""
     late: list[float] = []

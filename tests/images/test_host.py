@@ -141,6 +141,7 @@ async def test_skeleton_is_made_once_and_again_when_the_machine_changes(
     assert len(list(Path(images.pop()).parent.iterdir())) == 2
 
 
+@pytest.mark.alone
 async def test_warm_resolve_is_cheap(store: ImageStore) -> None:
     """A run of `host` must not pay for looking: well below a millisecond even on a busy machine."""
     await store.resolve("host", None)

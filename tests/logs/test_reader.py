@@ -147,6 +147,7 @@ async def test_tail_and_follow_go_on_from_there(bench: Bench) -> None:
     os.close(writing)
 
 
+@pytest.mark.alone
 async def test_tail_of_a_gigabyte_takes_milliseconds(tmp_path: Path) -> None:
     log = written(tmp_path, (1, 1, b"first\n"))
     with Path(data_path(tmp_path)).open("r+b") as file:

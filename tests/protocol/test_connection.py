@@ -394,6 +394,7 @@ def test_a_request_over_the_limit_is_refused_before_it_is_sent() -> None:
     assert client.in_flight == 0
 
 
+@pytest.mark.alone
 def test_a_small_request_is_understood_within_30_microseconds() -> None:
     """The best of several rounds: the figure is the code's, not the neighbours'."""
     client, server = opened()

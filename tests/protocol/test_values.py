@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.forms import rounds
 
 from wherry_protocol import containers
 from wherry_protocol.codec import MAX_REQUEST, FrameReader, pack
@@ -67,7 +68,7 @@ def values(kind: type[Value]) -> st.SearchStrategy[Value]:
     return st.builds(kind, **{name: strategy(hints[name]) for name in kind._defaults})
 
 
-@settings(deadline=None)  # a loaded machine is no defect
+@settings(deadline=None, max_examples=rounds(short=25, long=100))  # a loaded machine is no defect
 @given(st.data())
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
 def test_every_value_crosses_the_socket_unchanged(kind: type[Value], data: st.DataObject) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from rig import crowd, spec
+from support.forms import rounds
 
 from wherry import BadRequest, Conflict, NotFound, RunSpec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from wherry import AsyncClient, Created
 
-ROUNDS = 300
+ROUNDS = rounds(short=90, long=300)
 AT_ONCE = 8
 SERVICE = "trap 'exit 9' TERM; read x; exit 4"
 """Ends with 9 when it is told to, and with 4 at the end of its input."""

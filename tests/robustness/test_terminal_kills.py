@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from support.forms import rounds
+
 from wherry import RunSpec
 
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
     from support.daemon import Daemon
 
-KILLS = 10
+KILLS = rounds(short=5, long=10)
 
 
 def test_killed_supervisor_loses_no_byte_of_a_terminal(fresh_wherryd: Daemon, busybox: Path) -> None:
