@@ -56,6 +56,7 @@ class Relay:
         """Serve an owner's sockets no more; what came by them ends. Before they are closed."""
         for served in self._served.pop(owner, ()):
             served.scope.cancel()
+            trio.lowlevel.notify_closing(served.sock)
             if served.handed:
                 self._send(wire.pack("drop", served.number))
 
@@ -70,7 +71,10 @@ class Relay:
         if served.scope.cancel_called:
             return
         with served.scope:
-            await trio.lowlevel.wait_readable(served.sock)
+            try:
+                await trio.lowlevel.wait_readable(served.sock)
+            except trio.ClosedResourceError:
+                return
             served.handed = True
             self._wanted.set()
             self._hand(served)

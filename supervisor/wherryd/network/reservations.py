@@ -62,7 +62,7 @@ class Reservations:
             kept: list[Kept] = []
             for port in wanted:
                 for each in self._one(port):
-                    undo.callback(each.socket.close)
+                    undo.callback(_let_go, each.socket)
                     kept.append(each)
             undo.pop_all()
         self._kept[container_id] = tuple(kept)
@@ -114,7 +114,7 @@ class Reservations:
                         host_port=number,
                     )
                 )  # fmt: skip
-                undo.callback(each.socket.close)
+                undo.callback(_let_go, each.socket)
                 kept.append(each)
                 number = each.binding.host_port or number
             undo.pop_all()
@@ -155,10 +155,14 @@ class Reservations:
 
 
 def _let_go(sock: socket.socket) -> None:
-    """Close a socket; the port is free at once, even if the relay has yet to close its copy."""
+    """Close a socket; its port is free at once.
+
+    Also if there are copies of it still: the relay has yet to close its own, and so has a process that the
+    supervisor is about to start, between fork and exec.
+    """
     with sock:
+        sock.setsockopt(socket.SOL_SOCKET, _sharing(sock), 1)
         if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.SOL_SOCKET, _sharing(sock), 1)
             with suppress(OSError):  # a socket that was never connected may be shut down all the same
                 sock.shutdown(socket.SHUT_RDWR)
 
