@@ -1,0 +1,131 @@
+"""The rules themselves, in nft(8)'s language: written when the tables are made, and never changed after.
+
+TABLE and PUBLISHED stand for what ruleset.py puts in their place; what fills the sets and maps is there, too.
+"""
+
+from __future__ import annotations
+
+PUBLISHED = "0x00200000"
+"""The bit of a packet's mark that lets it pass between containers of one network that are kept apart.
+
+Only packets of such networks ever have it: what goes to a published port may stay on its bridge, where
+with br_netfilter nothing else tells it from what is to be dropped.
+"""
+
+TABLES = """
+table inet TABLE {
+  set bridges { type ifname; }
+  set internal { type ifname; }
+  set same { type ifname . ifname; }
+  set apart { type ifname; }
+  set gateways4 { type ifname . ipv4_addr; }
+  set gateways6 { type ifname . ipv6_addr; }
+  set hosts4 { type ipv4_addr; }
+  set hosts6 { type ipv6_addr; }
+  set networks4 { type ifname . ipv4_addr; flags interval; }
+  set networks6 { type ifname . ipv6_addr; flags interval; }
+  set outward4 { type ipv4_addr; flags interval; }
+  set outward6 { type ipv6_addr; flags interval; }
+  map names4 { type ifname . ipv4_addr . inet_proto : inet_service; }
+  map names6 { type ifname . ipv6_addr . inet_proto : inet_service; }
+  map ports4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+  map ports6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
+  map anyports4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
+  map anyports6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
+
+  chain early {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+    iifname != "lo" ip saddr 127.0.0.0/8 drop
+  }
+
+  chain published {
+    dnat ip to ip daddr . meta l4proto . th dport map @ports4
+    dnat ip to meta l4proto . th dport map @anyports4
+    dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6
+    dnat ip6 to meta l4proto . th dport map @anyports6
+  }
+
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip daddr . meta l4proto map @names4
+    meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip6 daddr . meta l4proto map @names6
+    fib daddr type local jump published
+  }
+
+  chain marking {
+    type filter hook prerouting priority -90; policy accept;
+    iifname @apart ct status dnat meta mark set meta mark | PUBLISHED
+  }
+
+  chain output {
+    type nat hook output priority -100; policy accept;
+    ip6 daddr ::1 accept
+    fib daddr type local jump published
+  }
+
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ct status dnat oifname . ip saddr @networks4 masquerade
+    ct status dnat oifname . ip6 saddr @networks6 masquerade
+    oifname @bridges ip saddr 127.0.0.0/8 masquerade
+    oifname != @bridges ip saddr @outward4 masquerade
+    oifname != @bridges ip6 saddr @outward6 masquerade
+  }
+
+  chain input {
+    type filter hook input priority filter; policy accept;
+    iifname "lo" accept
+    ip daddr @hosts4 iifname . ip daddr != @gateways4 drop
+    ip6 daddr @hosts6 iifname . ip6 daddr != @gateways6 drop
+    iifname @internal ip6 daddr fe80::/10 accept
+    iifname @internal ip6 daddr ff00::/8 accept
+    iifname @internal meta nfproto ipv4 iifname . ip daddr != @gateways4 drop
+    iifname @internal meta nfproto ipv6 iifname . ip6 daddr != @gateways6 drop
+  }
+
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname . oifname @same accept
+    iifname @internal drop
+    oifname @internal drop
+    oifname @bridges jump inward
+    iifname @bridges ct state invalid drop
+  }
+
+  chain inward {
+    ct state established,related accept
+    ct status dnat accept
+    drop
+  }
+}
+table bridge TABLE {
+  set links { type ifname; }
+  set isolated { type ifname; }
+  set sources4 { type ifname . ether_addr . ipv4_addr; }
+  set sources6 { type ifname . ether_addr . ipv6_addr; }
+  set neighbours { typeof iifname . ether saddr . @th,64,128; }
+
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    iifname @links goto from_container
+  }
+
+  chain forward {
+    type filter hook forward priority -200; policy accept;
+    meta mark & PUBLISHED != 0 accept
+    iifname @isolated oifname @isolated drop
+  }
+
+  chain from_container {
+    ip daddr 127.0.0.0/8 drop
+    iifname . ether saddr . ip saddr @sources4 accept
+    iifname . ether saddr . arp saddr ip @sources4 iifname . arp saddr ether . arp saddr ip @sources4 accept
+    icmpv6 type { nd-router-advert, nd-redirect } drop
+    icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @neighbours drop
+    iifname . ether saddr . ip6 saddr @sources6 accept
+    ip6 saddr :: accept
+    drop
+  }
+}
+"""
