@@ -20,7 +20,7 @@ from wherryd.containers import healthcheck
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
-from wherryd.network import ports
+from wherryd.network.rules import ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

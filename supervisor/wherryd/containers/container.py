@@ -21,8 +21,8 @@ from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.readers import Readers
 from wherryd.logs.log import Log
-from wherryd.network import ports
 from wherryd.network.modes import names_of
+from wherryd.network.rules import ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ class Container:
         self.endpoints: tuple[Endpoint, ...] = ()
         """Where it is on networks, while it runs: see network/joining.py."""
         self.ports: tuple[PortBinding, ...] = ()
-        """The ports that it publishes, while it runs: see network/firewall.py."""
+        """The ports that it publishes, while it runs: see network/rules/firewall.py."""
         self.changing_networks = trio.Lock()
         self.provisional = False
         """Set while a `run` starts it for the first time: a crash takes it away."""

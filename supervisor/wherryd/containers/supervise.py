@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted, Asked, Spawned
     from wherryd.launcher.plan import Plan
-    from wherryd.network.firewall import Publishing
+    from wherryd.network.rules.firewall import Publishing
 
 START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""

@@ -18,10 +18,10 @@ from wherryd.network.addresses import Range
 
 if TYPE_CHECKING:
     from wherry_protocol.networks import CreateNetwork
-    from wherryd.network.firewall import Firewall
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import LinkNames, Network
+    from wherryd.network.rules.firewall import Firewall
 
 DEFAULT_MTU = 1500
 

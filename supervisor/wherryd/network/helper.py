@@ -35,7 +35,7 @@ _HINTS = {
     errno.ESRCH: "its container has just ended",
 }
 
-_MODULE = "wherryd.network.process"
+_MODULE = "wherryd.network.process.main"
 
 
 class Refused(KernelFailure):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wherryd.network.bridges import Bridges
-    from wherryd.network.firewall import Firewall
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import LinkNames, Network
+    from wherryd.network.rules.firewall import Firewall
 
 
 ROOM = 16

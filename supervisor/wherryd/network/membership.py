@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import Endpoint, EndpointSpec
     from wherryd.containers.container import Container, Run
-    from wherryd.network.firewall import Firewall
     from wherryd.network.helper import Helper
     from wherryd.network.joining import Joining
     from wherryd.network.model import Network
+    from wherryd.network.rules.firewall import Firewall
 
 
 class Membership:

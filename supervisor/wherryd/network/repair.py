@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from wherryd.containers.container import Container
     from wherryd.containers.registry import Registry
     from wherryd.network.bridges import Bridges
-    from wherryd.network.firewall import Firewall
     from wherryd.network.helper import Helper
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import Network
     from wherryd.network.pool import Pool
+    from wherryd.network.rules.firewall import Firewall
 
 PATIENCE = 0.2
 """Seconds between something seen and its repair: who flushes rules does more than that, and the link of an

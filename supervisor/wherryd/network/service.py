@@ -16,16 +16,16 @@ from wherry_protocol.networks import BRIDGE, PREDEFINED, EndpointSpec, Member
 from wherryd import journal
 from wherryd.network import asking
 from wherryd.network.bridges import Bridges
-from wherryd.network.firewall import Firewall
 from wherryd.network.helper import Helper
 from wherryd.network.joining import Attached, Joining, take_back
 from wherryd.network.known import KnownNetworks
 from wherryd.network.membership import Membership
 from wherryd.network.model import LinkNames
 from wherryd.network.modes import wanted
-from wherryd.network.names import Names
+from wherryd.network.names.naming import Names
 from wherryd.network.records import NetworkRecords
 from wherryd.network.repair import Repair
+from wherryd.network.rules.firewall import Firewall
 from wherryd.tasks import guarded
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ Why 127.0.0.1 is no hole. A port published there is reached from the host itself
 another destination on their way out, and `route_localnet` is set on our own bridges, nowhere else, so that
 the kernel lets them through. What comes from any link but `lo` with an address in 127.0.0.0/8 is dropped
 before anything looks at it, in both tables, so neither a neighbour on the wire nor a container gets there.
-The kernel has no such setting for ::1; relay.py serves it.
+The kernel has no such setting for ::1; relay/ serves it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from wherryd.network.tables import PUBLISHED, TABLES
+from wherryd.network.rules.tables import PUBLISHED, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherryd.network import answers
 from wherryd.network.hosts import name_servers
+from wherryd.network.names import answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherryd.network.answers import Question
+    from wherryd.network.names.answers import Question
 
 RESOLV_CONF = "/etc/resolv.conf"
 PORT = 53

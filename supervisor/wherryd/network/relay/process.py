@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from wherryd.kernel.process import set_title
 from wherryd.launcher import wire
-from wherryd.network.relay_loop import Loop
-from wherryd.network.relay_tcp import Listener
-from wherryd.network.relay_udp import Bound
+from wherryd.network.relay.loop import Loop
+from wherryd.network.relay.tcp import Listener
+from wherryd.network.relay.udp import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherryd.network.relay_loop import Entry
+    from wherryd.network.relay.loop import Entry
 
 _KINDS: dict[str, Callable[[socket.socket, tuple[str, int], Loop], Entry]] = {"tcp": Listener, "udp": Bound}
 

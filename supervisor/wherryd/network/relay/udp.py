@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wherryd.network.relay_loop import Loop
+    from wherryd.network.relay.loop import Loop
 
 CLIENTS_MAX = 512
 """At one port; one more takes the place of whoever was silent the longest."""

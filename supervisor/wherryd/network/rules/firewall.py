@@ -16,11 +16,11 @@ import trio
 
 from wherry_protocol.errors import KernelFailure
 from wherryd import journal
-from wherryd.network import ports, ruleset
-from wherryd.network.holders import holder
-from wherryd.network.relay import Relay
-from wherryd.network.reservations import PortTaken, Reservations
-from wherryd.network.ruleset import Bridge, Forward, Guard
+from wherryd.network.relay.handle import Relay
+from wherryd.network.rules import ports, ruleset
+from wherryd.network.rules.holders import holder
+from wherryd.network.rules.reservations import PortTaken, Reservations
+from wherryd.network.rules.ruleset import Bridge, Forward, Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from wherryd.containers.container import Container
     from wherryd.network.helper import Asked, Helper
     from wherryd.network.model import Network
-    from wherryd.network.names import Names
-    from wherryd.network.ruleset import Elements
+    from wherryd.network.names.naming import Names
+    from wherryd.network.rules.ruleset import Elements
 
 HOLDER_TIMEOUT = 2.0
 """Seconds to look for the process that has a port: an error waits for it."""

@@ -1,7 +1,7 @@
 """The host's ports that containers publish: each is kept by a socket of the supervisor's, and ours alone.
 
 Owns these sockets. What comes in for a port is given another destination by the kernel's rules (ruleset.py)
-and reaches its socket only where they cannot (relay.py); but nobody else can have the port meanwhile, and
+and reaches its socket only where they cannot (relay/); but nobody else can have the port meanwhile, and
 "in use" is what the kernel says. Sync; a bind never blocks.
 """
 

@@ -1,10 +1,10 @@
 """Names of containers on user networks: who answers when a container asks for one.
 
 Each user network has a name server at its gateway's address, for the containers of that network alone: the
-kernel passes what they send to port 53 there on to the port where we listen (ruleset.py), so a name server
-of the host's own is in nobody's way. It lives in the supervisor: while that is restarted a question goes
-unanswered, and is asked again. Who asks is known by its address, which it cannot forge; it hears of its own
-networks only.
+kernel passes what they send to port 53 there on to the port where we listen (rules/ruleset.py), so a name
+server of the host's own is in nobody's way. It lives in the supervisor: while that is restarted a question
+goes unanswered, and is asked again. Who asks is known by its address, which it cannot forge; it hears of
+its own networks only.
 
 Owns the sockets. What a container sends costs a bounded time: too many questions of one are dropped unread.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from wherry_protocol.networks import Endpoint
     from wherryd.containers.registry import Registry
-    from wherryd.network.forward import Forwarder
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import Network
+    from wherryd.network.names.forward import Forwarder
 
 SERVERS_MAX = 3
 """Name servers that a resolv.conf may have (resolv.conf(5), MAXNS)."""
@@ -122,8 +122,8 @@ class Names:
 
     async def _serve(self, listening: _Listening) -> None:
         # It brings the library for DNS, which costs time and memory.
-        from wherryd.network.forward import Forwarder
-        from wherryd.network.name_server import NameServer
+        from wherryd.network.names.forward import Forwarder
+        from wherryd.network.names.server import NameServer
 
         self._forwarder = self._forwarder or Forwarder()
         server = NameServer(

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from wherryd.kernel.namespaces import new_network_namespace
-from wherryd.network import rtnl
-from wherryd.network.made import Made
-from wherryd.network.rtnl import Rtnl, inside
+from wherryd.network.process import rtnl
+from wherryd.network.process.made import Made
+from wherryd.network.process.rtnl import Rtnl, inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -162,7 +162,7 @@ def enable_forwarding(version: int, *, fds: list[int]) -> bool:
 
 
 def let_loopback_out(name: str, *, fds: list[int]) -> None:
-    """Let packets from 127.0.0.1 leave by a bridge; ruleset.py says why that is no hole."""
+    """Let packets from 127.0.0.1 leave by a bridge; rules/ruleset.py says why that is no hole."""
     del fds
     _write(f"{_SYSCTL}/ipv4/conf/{name}/route_localnet", "1")
 

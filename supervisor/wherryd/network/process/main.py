@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherryd.kernel.process import set_title
 from wherryd.launcher import wire
-from wherryd.network.made import Made
+from wherryd.network.process.made import Made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def main(argument: str) -> None:
     set_title("wherryd: network")
     ops: dict[str, Callable[..., Any]] = {}
     for name in MODULES:
-        ops |= import_module(f"wherryd.network.{name}").OPS
+        ops |= import_module(f"wherryd.network.process.{name}").OPS
     with socket.socket(fileno=int(argument)) as sock:
         while (received := _receive(sock)) is not None:
             (number, op, *args), fds = received

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherryd.network.relay_loop import Loop
+    from wherryd.network.relay.loop import Loop
 
 CONNECTIONS_MAX = 4096
 """At one port."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherryd.network import answers, zone
-from wherryd.network.forward import receive_message
+from wherryd.network.names import answers, zone
+from wherryd.network.names.forward import receive_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherryd.containers.registry import Registry
-    from wherryd.network.answers import Question
-    from wherryd.network.forward import Forwarder
     from wherryd.network.known import KnownNetworks
     from wherryd.network.model import Network
+    from wherryd.network.names.answers import Question
+    from wherryd.network.names.forward import Forwarder
 
 CONNECTIONS_MAX = 64
 """By TCP, to one network."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.ports import PortBinding, PublishedPort
-from wherryd.network.ruleset import Forward
+from wherryd.network.rules.ruleset import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

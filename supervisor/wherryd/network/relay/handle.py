@@ -18,7 +18,7 @@ from wherryd.workers import worker
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MODULE = "wherryd.network.relay_process"
+_MODULE = "wherryd.network.relay.process"
 PAUSE = 0.2
 """Seconds before a process that ended by itself gets a successor."""
 

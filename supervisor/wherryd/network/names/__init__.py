@@ -1,0 +1,1 @@
+"""Names of containers on user networks: a name server a network, in the supervisor."""
