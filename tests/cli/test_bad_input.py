@@ -39,7 +39,7 @@ RUN_FLAGS: list[tuple[list[str], str]] = [
     (["--nope"], "--nope"),
     (["-x"], "-x"),
     (["--rm=yes"], "--rm"),
-    (["--memory", "1g"], "--memory"),
+    (["--memory", "1q"], "--memory"),
     (["-e", "=x"], "=x"),
     (["-e", ""], "-e"),
     (["-e", "A B=x"], "A B"),

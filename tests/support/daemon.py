@@ -289,7 +289,8 @@ def cgroups_below(path: Path) -> list[Path]:
         return []
     found: list[Path] = []
     for top in filter(Path.is_dir, (path, *_namesakes(path))):
-        below = sorted(each for each in top.rglob("*") if each.is_dir())
+        # os.walk goes over what vanishes while it looks.
+        below = sorted(Path(parent, name) for parent, names, _ in os.walk(top) for name in names)
         found += [top, *(each for each in below if not each.name.startswith("spare-"))]
     return found
 

@@ -1,7 +1,8 @@
 """What a container's root is made on: an image's layers, as they are at this moment.
 
-Two containers on an equal ground have equal roots to begin with. An unpacked image never changes; a directory
-is somebody's, and what of it a root depends on is looked at each time.
+Two containers on an equal ground have equal roots to begin with. An unpacked layer never changes, but it can
+be removed and unpacked again at the same path; a directory is somebody's, and what of it a root depends on is
+looked at each time.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Ground:
         image = config.image
         self._root = root
         self.settled = True
-        stamps: tuple[object, ...] = ()
         if image.digest is None and image.reference != HOST:
-            stamps = tuple(self._stamp(f"{layer}{place}") for layer in image.layers for place in _PLACES)
+            stamps = [self._stamp(f"{layer}{place}") for layer in image.layers for place in _PLACES]
+        else:
+            stamps = [_identity(os.stat(layer)) for layer in image.layers]
         self._key = (image.layers, image.binds, config.spec.auto_remove, stamps)
 
     @classmethod
@@ -71,4 +73,9 @@ class Ground:
             return ()
         if stat.S_ISLNK(found.st_mode) or found.st_ctime > time.time() - _TICK:
             self.settled = False  # a link leads to where nobody has looked
-        return found.st_dev, found.st_ino, found.st_mode, found.st_mtime_ns, found.st_ctime_ns
+        return (*_identity(found), found.st_mode, found.st_mtime_ns)
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    """Say which directory it is: a number can be given again, but not at the same time."""
+    return found.st_dev, found.st_ino, found.st_ctime_ns

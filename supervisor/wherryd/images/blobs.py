@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from wherryd.images import header
 from wherryd.images.broken import BrokenArchive, shown
-from wherryd.images.entries import FILE, HARDLINK, SYMLINK, clean_path
+from wherryd.images.entries import DIRECTORY, FILE, HARDLINK, SYMLINK, clean_path
 from wherryd.images.header import BLOCK
 from wherryd.images.tar import TarReader
 
@@ -111,8 +111,9 @@ class TarBlobs:
             return None
         blobs = cls(fd)
         for count, entry in enumerate(TarReader(seeker)):
-            # The top itself, as `tar -C layout -c .` puts it first, says nothing.
-            if (entry.path and not is_image_file(entry.path.partition(b"/")[0])) or count >= MAX_FILES:
+            if not entry.path and entry.kind == DIRECTORY:
+                continue  # the top itself, as `tar -C layout -c .` puts it first
+            if not is_image_file(entry.path.partition(b"/")[0]) or count >= MAX_FILES:
                 return None
             blobs.add(entry.kind, entry.path, entry.link, Place("", seeker.at, entry.stored))
             seeker.skip(entry.stored)
