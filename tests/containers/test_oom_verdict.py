@@ -50,3 +50,13 @@ def test_an_end_says_what_can_be_known(
 
 def test_where_the_kernel_does_not_count_nobody_guesses() -> None:
     assert verdict(KILL, None, state()) == (None, None, None, 0)
+
+
+def test_one_kill_is_not_blamed_on_two() -> None:
+    """Nor on the first process that somebody kills after an exec that was eaten."""
+    one, seen = Kills(oom_kill=1), state()
+    assert seen.blame(one, dying=False)
+    assert not seen.blame(one, dying=False)
+    assert seen.blame(one, dying=True), "it was seen to die of it"
+    assert verdict(KILL, one, seen) == (True, 1, "child", 1)
+    assert seen.blame(Kills(oom_kill=2), dying=False)

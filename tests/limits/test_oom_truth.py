@@ -205,7 +205,8 @@ def test_a_group_that_is_killed_as_one_is_told(wherryd: Daemon, busybox: Path) -
         result = client.run(spec(busybox, "sh", "-c", script, oom_group=True))
         assert (result.exit.signal, result.exit.oom_killed, result.exit.oom_victim) == (9, True, "group")
         assert result.exit.oom_kills is not None
-        assert result.exit.oom_kills >= 4
+        # Of four: some end with their first process before the kernel comes to them.
+        assert result.exit.oom_kills >= 2
         assert ooms(client, result.id) == [("group", result.exit.oom_kills)]
         assert result.stdout == b""
 

@@ -7,6 +7,8 @@ The kernel counts its kills and names no victim. So this is what is said, and ho
   the kernel told of it, when a victim has long got its signal, and it is told at once.
 - the first process ("init"): it ended by a SIGKILL that was not ours, and there are kills that were not told
   as a child's. Somebody else's SIGKILL within these 20 ms after a child's kill looks the same.
+- an exec's first process: it ended by a SIGKILL that was not ours, and there are kills that are neither told
+  nor another exec's already: one kill is not blamed on two.
 - everything at once ("group"): the kernel counts kills of whole groups (memory.oom.group).
 - else the victim is unknown: a SIGKILL of ours came, too, or no supervisor was there to look.
 """
@@ -36,7 +38,8 @@ class OomState:
     """What is known of the kills of a container's present or last run.
 
     `told` were told while it went on, the last of them with the scope `victim`; `fresh` are to be told with
-    its end. `ours`: we sent its first process a SIGKILL. `unseen`: it ended while no supervisor was there.
+    its end. Up to the number `blamed` they are known as execs', told or not. `ours`: we sent its first process
+    a SIGKILL. `unseen`: it ended while no supervisor was there.
     """
 
     def __init__(self, told: int = 0, groups_told: int = 0, victim: OomVictim | None = None) -> None:
@@ -44,6 +47,7 @@ class OomState:
         self.groups_told = groups_told
         self.victim: OomVictim | None = victim
         self.fresh = 0
+        self.blamed = 0
         self.ours = False
         self.unseen = False
         self.suspects: set[Suspect] = set()
@@ -51,6 +55,13 @@ class OomState:
     def to_json(self) -> list[Any]:
         """Return what the next supervisor has to know."""
         return [self.told, self.groups_told, self.victim]
+
+    def blame(self, kills: Kills, *, dying: bool) -> bool:
+        """Say whether an exec that a SIGKILL ended is the victim of these; `dying`: it was seen to be."""
+        if not dying and kills.oom_kill <= max(self.told, self.blamed):
+            return False
+        self.blamed = kills.oom_kill
+        return True
 
     def scope(self, kills: Kills) -> OomVictim:
         """Return the scope of kills after which the first process goes on, or ended otherwise."""
@@ -81,6 +92,6 @@ def verdict(ended: Exit, kills: Kills | None, state: OomState) -> Verdict:
 
 def _victim(ended: Exit, kills: Kills, state: OomState) -> OomVictim | None:
     scope, known = state.scope(kills), ended.code is not None or ended.signal is not None
-    if scope == "group" or (known and ended.signal != _SIGKILL):
+    if scope == "group" or (known and ended.signal != _SIGKILL) or kills.oom_kill <= state.blamed:
         return scope
     return "init" if known and not state.ours and not state.unseen else None

@@ -274,10 +274,12 @@ class Execs:
 
     def _was_oom(self, session: Session) -> bool | None:
         """Say whether the kernel killed it for want of memory, by what is said in oom_verdict.py."""
-        kills, told = last_kills(self._services.group_of(session.container.id)), session.container.oom.told
+        kills = last_kills(self._services.group_of(session.container.id))
         if kills is None:
             return None
-        return session.suspect.dying or (kills.oom_kill > told and not session.killed)
+        if session.killed and not session.suspect.dying:
+            return False
+        return session.container.oom.blame(kills, dying=session.suspect.dying)
 
     async def _watched_end(self, session: Session) -> Exit:
         """Wait for the exit with an eye on its client and its terminal."""
