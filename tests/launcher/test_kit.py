@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from launching import children, finish, settled
 
 from wherryd.launcher.handle import open_launcher
 
 if TYPE_CHECKING:
     from launching import Ground
+
+pytestmark = pytest.mark.alone  # on a busy machine a second worker takes the order, and has nothing ready
 
 NETWORK = ("readlink", "/proc/self/ns/net")
 

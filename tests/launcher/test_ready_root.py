@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Launcher
     from wherryd.launcher.plan import Plan
 
+pytestmark = pytest.mark.alone  # on a busy machine a second worker takes the order, and has nothing ready
+
 NAMESPACE = ("readlink", "/proc/self/ns/mnt")
 LET_GO = 4.0
 """Seconds after which no root is kept."""

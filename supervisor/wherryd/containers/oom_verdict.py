@@ -38,7 +38,7 @@ class OomState:
     """What is known of the kills of a container's present or last run.
 
     `told` were told while it went on, the last of them with the scope `victim`; `fresh` are to be told with
-    its end. Up to the number `blamed` they are known as execs', told or not. `ours`: we sent its first process
+    its end. Up to the number `blamed` they are known as those of execs. `ours`: we sent its first process
     a SIGKILL. `unseen`: it ended while no supervisor was there.
     """
 
