@@ -12,6 +12,7 @@ import pytest
 from clikit import ok
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.daemon import Daemon
@@ -43,6 +44,14 @@ def layout(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--config.env", "MADE_BY=umoci", "--config.workingdir", "/tmp", "--config.user", "1000:1000",
     )  # fmt: skip
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_images_left(wherryd: Daemon) -> Iterator[None]:
+    """Others share the supervisor."""
+    yield
+    for digest in wherryd.cli("images", "-q").stdout.split():
+        ok(wherryd, "rmi", "-f", digest)
 
 
 def check(wherryd: Daemon, reference: str) -> None:
