@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def store(wherryd: Daemon) -> Iterator[Daemon]:
     """A supervisor without images, before and after."""
+    _empty(wherryd)
     assert wherryd.cli("images", "-q").stdout == ""
     yield wherryd
+    _empty(wherryd)
+
+
+def _empty(wherryd: Daemon) -> None:
     wherryd.remove_containers()
     for digest in wherryd.cli("images", "-q").stdout.split():
         wherryd.cli("rmi", "-f", digest)

@@ -182,6 +182,7 @@ async def test_supervisor_stays_responsive_while_a_bomb_goes_off(store: ImageSto
     assert slowest < 0.25
 
 
+@pytest.mark.alone
 async def test_each_layer_is_unpacked_behind_walls_of_its_own(
     store: ImageStore, archive: Write, state: Path
 ) -> None:

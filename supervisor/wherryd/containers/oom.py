@@ -123,7 +123,8 @@ class OomWatch:
         container, kills = watched.container, read_kills(watched.path, watched.version)
         if kills is None or not _has_moved(kills, container.oom):
             return False
-        for suspect in container.oom.suspects:
+        # The victim may have ended, and been told so: who dies now, dies of something else.
+        for suspect in container.oom.suspects if kills.oom_kill > container.oom.blamed else ():
             suspect.dying = suspect.dying or is_dying(suspect.pid, suspect.pidfd)
         run, pid = container.run, container.pid
         if run is None or pid is None or is_dying(pid, run.pidfd):
