@@ -76,7 +76,14 @@ class Spares:
         if self._promised is not None:
             self._spoiled.append(self._promised[1])
         spare = self._ready.pop()
-        ground.prepare(spare)
+        try:
+            ground.prepare(spare)
+        except OSError as error:
+            # The next container's trouble, if it has the same, and none of this one's.
+            journal.debug("no directory promised", error=error)
+            self._spoiled.append(spare)
+            self._promised = None
+            return None
         self._promised = ground, spare
         return spare
 
