@@ -125,7 +125,6 @@ async def test_launcher_outlives_signals_meant_to_end_it(ground: Ground, number:
         assert ended.code == 3
 
 
-@pytest.mark.alone  # side by side, tests begin with signal 32 ignored, which libc does not let us reset
 async def test_containers_do_not_inherit_blocked_or_ignored_signals(ground: Ground) -> None:
     async with open_launcher(ground.run_dir) as launcher:
         spawned = await launcher.spawn(ground.plan("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"))

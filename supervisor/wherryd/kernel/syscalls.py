@@ -117,6 +117,10 @@ def _function(name: str, *argtypes: type, library: ctypes.CDLL = _libc) -> Calla
     return function
 
 
+_RT_SIGACTION = 13 if os.uname().machine == "x86_64" else 134
+_SIGACTION_SIZE, _SIGSET_SIZE = 32, 8
+
+
 def _numbered(*argtypes: type) -> Callable[..., int]:
     function = _libc["syscall"]
     function.argtypes, function.restype = (c_long, *argtypes), c_long
@@ -133,8 +137,6 @@ _sethostname = _function("sethostname", c_char_p, c_ulong)
 _signalfd = _function("signalfd", c_int, c_void_p, c_int)
 _sigprocmask = _function("sigprocmask", c_int, c_void_p, c_void_p)
 _accept4 = _function("accept4", c_int, c_void_p, c_void_p, c_int)
-_signal = _libc["signal"]
-_signal.argtypes, _signal.restype = (c_int, c_void_p), c_void_p
 _mprotect = _function("mprotect", c_void_p, c_ulong, c_int)
 _madvise = _function("madvise", c_void_p, c_ulong, c_int)
 _syscall = _numbered(*(c_long,) * 6)
@@ -316,8 +318,9 @@ def accept4(sockfd: int) -> int:
 
 
 def signal_default(signum: int) -> None:
-    """Set SIG_DFL. signal(2)."""
-    _signal(signum, None)
+    """Set SIG_DFL, of signals 32 and 33 too, which libc keeps for itself. rt_sigaction(2)."""
+    default = ctypes.create_string_buffer(_SIGACTION_SIZE)
+    raw_syscall(_RT_SIGACTION, signum, ctypes.addressof(default), 0, _SIGSET_SIZE, 0, 0)
 
 
 def sigprocmask(*blocked: int) -> None:
