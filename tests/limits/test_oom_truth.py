@@ -309,7 +309,8 @@ def test_an_exec_that_was_killed_says_so(wherryd: Daemon, busybox: Path) -> None
         killed = client.exec(created.id, ["sh", "-c", "kill -9 $$"])
         assert (killed.exit.signal, killed.exit.oom_killed) == (9, False)
         assert client.inspect(created.id).summary.state == "running"
-        assert sum(kills for _, kills in ooms(client, created.id)) == 1
+        assert await_oom(client, created.id, 0) == ("child", 1), "told some 20 ms later"
+        assert len(ooms(client, created.id)) == 1
 
 
 def test_a_probe_that_was_killed_says_so(wherryd: Daemon, busybox: Path) -> None:
