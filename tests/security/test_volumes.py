@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from inside import Canary, attempt, copy_of, fingerprint, mounts_of, refused, run, sh
+from support.forms import rounds
 
 from wherry import BadRequest, KernelFailure, RunSpec, Tmpfs, Volume, WherryError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.daemon import Daemon
 
-RACES = 300
+RACES = rounds(short=80, long=300)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
