@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+INIT = 1
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -56,9 +57,9 @@ def descendants(*roots: int) -> list[Process]:
 
 
 def alive(life: Process) -> bool:
-    """Say whether this life goes on: a reused id is another life."""
+    """Say whether this life goes on: a reused id is another life. What init has yet to reap has ended."""
     now = process(life.pid)
-    return now is not None and now.started == life.started
+    return now is not None and now.started == life.started and (now.state, now.parent) != ("Z", INIT)
 
 
 def descriptors(pid: int) -> Counter[str]:
