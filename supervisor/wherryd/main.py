@@ -13,7 +13,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from wherry_protocol.errors import Unsupported, WherryError
+from wherry_protocol.errors import BadRequest, Unsupported, WherryError
 from wherryd import __version__, journal
 from wherryd.directories import DirectoryLocks, Held, make_directories
 from wherryd.settings import Settings, load_settings
@@ -109,10 +109,22 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     journal.setup(debug=settings.debug)
+    _arm_failpoints()
     from wherryd.serve import run
 
     run(settings, ready)
     del locks
+
+
+def _arm_failpoints() -> None:
+    from wherryd.kernel import failpoints
+
+    try:
+        failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    except failpoints.BadFailpoint as error:
+        raise BadRequest(
+            f"{failpoints.VARIABLE}: {error}", hint="python -m wherryd.kernel.failpoints lists them"
+        ) from error
 
 
 def _detach(settings: Settings) -> NoReturn:

@@ -20,6 +20,7 @@ import trio
 
 from wherry_protocol.errors import NoSpace, WherryError
 from wherryd import journal
+from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -82,10 +83,13 @@ class Store:
     def transaction(self) -> Generator[None]:
         """Commit what is written inside, or nothing of it. Raises NoSpace when the disk refuses."""
         self._commits += 1
+        failpoints.hit("store.begin")
         self._write("BEGIN IMMEDIATE", ())
         try:
             yield
+            failpoints.hit("store.commit")
             self._write("COMMIT", ())
+            failpoints.hit("store.committed")
         except BaseException:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")

@@ -16,7 +16,7 @@ from wherryd import journal
 from wherryd.cgroups.checks import device_number
 from wherryd.cgroups.limits import ALWAYS, controllers_of, rates_of, writes
 from wherryd.cgroups.tree import fill_cpuset
-from wherryd.kernel import cgroups
+from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ class Group:
 
 def _create(path: str) -> None:
     try:
+        failpoints.hit("start.cgroup")
         cgroups.create(path)
     except KernelError as error:
         if error.errno != errno.EEXIST:

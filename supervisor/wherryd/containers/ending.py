@@ -14,6 +14,7 @@ from wherryd.cgroups.waiting import kill_all
 from wherryd.containers.freezing import unpause
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
+from wherryd.kernel import failpoints
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.syscalls import pidfd_send_signal
 
@@ -35,11 +36,13 @@ async def stop(container: Container, services: Services, timeout: float | None) 
     seconds = container.config.spec.stop_timeout if timeout is None else timeout
     if seconds != 0:
         send_signal(container, services, container.config.stop_signal)
+        failpoints.hit("stop.signal")
         if container.phase is Phase.PAUSED:
             unpause(container, services)
     with trio.move_on_after(seconds if seconds >= 0 else float("inf")):
         await container.ended.wait()
         return
+    failpoints.hit("stop.kill")
     await _kill_all(container, services)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import KernelFailure, NoSpace
+from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,7 @@ def prepare(directory: Path, config: Config, etc: Etc, spares: Spares) -> Taken:
 
 def _prepare(base: str, config: Config, etc: Etc, spares: Spares) -> Taken:
     taken = NEW
+    failpoints.hit("start.directory")
     if os.path.isdir(base):
         # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
         # mount"), and nothing in it is of use.

@@ -23,7 +23,7 @@ from wherryd.containers.lifecycle import Phase
 from wherryd.containers.removal import remove_ended
 from wherryd.containers.supervise import adopt
 from wherryd.containers.telling import tell, tell_end
-from wherryd.kernel import cgroups
+from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ KILL_TIMEOUT = 5.0
 async def recover(services: Services, store: Store, nursery: trio.Nursery) -> None:
     """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
     _load(services, store)
+    failpoints.hit("recover.loaded")
     services.networks.recover()
     # What has a note is no container: processes/execs.py takes it back.
     held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
@@ -62,6 +63,7 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
             services.networks.detach(container)  # a start that came to nothing
             services.records.save(container)
     _sweep(services)
+    failpoints.hit("recover.swept")
 
 
 def _mark_running(container: Container, services: Services) -> None:

@@ -14,6 +14,7 @@ from wherryd import journal
 from wherryd.containers.lifecycle import Event
 from wherryd.containers.mounting import drop_volumes
 from wherryd.containers.telling import tell
+from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
     from wherryd.containers.container import Container
@@ -64,5 +65,7 @@ def _leave(container: Container, services: Services) -> None:
 
 
 def _let_go(container: Container, services: Services) -> None:
+    failpoints.hit("rm.recorded")
     services.trash.take(container.directory)
+    failpoints.hit("rm.trashed")
     services.launcher.release(container.id)

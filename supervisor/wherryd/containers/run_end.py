@@ -15,6 +15,7 @@ from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers.oom import UNWATCHED, last_kills
 from wherryd.containers.oom_verdict import verdict
+from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +40,12 @@ async def end_of(container: Container, services: Services) -> ExitStatus:
     """Wait for the end, of the first process and then of everything that it left."""
     group = services.group_of(container.id)
     ended = await _wait_exit(container, services, group)
+    failpoints.hit("end.exited")
     await _end_stragglers(container, group.v2)
     found = verdict(ended, last_kills(group), container.oom)
     container.oom.fresh = found.fresh
     await _drain(container)
+    failpoints.hit("end.drained")
     known = ended.code is not None or ended.signal is not None
     return ExitStatus(
         code=ended.code,

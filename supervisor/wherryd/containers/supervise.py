@@ -32,6 +32,7 @@ from wherryd.containers.removal import remove_ended
 from wherryd.containers.run_end import end_of
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
+from wherryd.kernel import failpoints
 from wherryd.launcher.handle import SpawnFailed
 from wherryd.tasks import Outcome
 
@@ -71,6 +72,7 @@ async def supervise(container: Container, services: Services, start: Start) -> N
         journal.defect("start failed", error, id=container.id)
         _failed(container, services, start, InternalError(f"container {container.name}: start: {error!r}"))
         return
+    failpoints.hit("start.executing")
     container.run = run
     container.started_at = time.time()
     container.exit = None
@@ -85,6 +87,7 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     services.health.started(container)
     container.started.set()
     start.outcome.set(None)
+    failpoints.hit("start.answered")
     await watch(container, services)
 
 
@@ -137,13 +140,24 @@ async def watch(container: Container, services: Services) -> None:
 def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
     # The counts in its groups are the only ones until then, should we be killed.
-    services.records.save(container, services.group_of(container.id).remove)
+    services.records.save(container, partial(_drop_groups, container, services))
     if container.config.spec.auto_remove and not container.keep:
         remove_ended(container, services)
         return
     container.log.close()
-    services.records.save(container, partial(services.launcher.release, container.id))
+    services.records.save(container, partial(_release, container, services))
     container.ended.set()
+
+
+def _drop_groups(container: Container, services: Services) -> None:
+    failpoints.hit("end.saved")
+    services.group_of(container.id).remove()
+    failpoints.hit("end.groups")
+
+
+def _release(container: Container, services: Services) -> None:
+    services.launcher.release(container.id)
+    failpoints.hit("end.released")
 
 
 def _told(status: ExitStatus) -> dict[str, object]:
@@ -180,6 +194,7 @@ class Launch:
                     return
             plan = self._set_up()
             self._asked = self._services.launcher.ask(plan, self._network)
+            failpoints.hit("start.asked")
             self._publish()
             self._record()
         except Exception as error:  # noqa: BLE001 - `finish` raises it
@@ -272,6 +287,7 @@ class Launch:
         """Put a first run on record, while it is set up: a full disk calls it off long before it executes."""
         if not self._container.recorded:
             record(self._container, self._services)
+            failpoints.hit("start.recorded")
         elif self._container.endpoints:
             # A crash must not forget which addresses are taken.
             self._services.records.save(self._container)

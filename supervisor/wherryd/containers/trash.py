@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherryd import journal
+from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,7 @@ class Trash:
             await self._work.wait()
             self._work = trio.Event()
             await trio.sleep(GATHER_SECONDS)
+            failpoints.hit("trash.empty")
             await self._empty()
 
     async def _empty(self) -> None:

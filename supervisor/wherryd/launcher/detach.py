@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from wherryd.kernel.failpoints import VARIABLE
 from wherryd.kernel.mounts import clone_tree, set_options
 
 
@@ -24,4 +25,5 @@ def main() -> None:
     interpreter = clone_tree(sys.executable, recursive=False)
     set_options(interpreter, ("ro",))
     command = [sys.executable, "-I", "-S", "-c", program, run_dir, connection]
-    os.execve(interpreter, command, {})  # noqa: S606 - no shell is wanted
+    passed = {name: value for name, value in os.environ.items() if name == VARIABLE}
+    os.execve(interpreter, command, passed)  # noqa: S606 - no shell is wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
+from wherryd.kernel import failpoints
 from wherryd.kernel.cgroups import open_cgroup, open_tasks
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.mounts import attach, clone_tree
@@ -57,6 +58,7 @@ class Job:
 
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
+        failpoints.hit("worker.build")
         kit = self._namespaces()
         self._at("mounts")
         asked = source.clone_asked(self.plan)
@@ -72,6 +74,7 @@ class Job:
         self._own_stdio(who, stdio)
         self._at("clone")
         program = child.prepare(self.plan, who, stdio, self._tasks, highest_cap, kit.masked)
+        failpoints.hit("worker.fork")
         self._fork(program, terminal)
 
     def _at(self, step: str) -> None:
@@ -129,6 +132,7 @@ class Job:
             process = start(CLONE_PARENT | CLONE_INTO_CGROUP | namespace, self._cgroup)
         finally:
             self._oom.restore()
+        failpoints.hit("worker.forked")
         self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
 

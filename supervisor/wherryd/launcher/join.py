@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 
+from wherryd.kernel import failpoints
 from wherryd.kernel.cgroups import open_cgroup, open_tasks
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.namespaces import FLAGS
@@ -47,6 +48,7 @@ class Join:
 
     def build(self, highest_cap: int) -> None:
         """Take the steps of the plan up to the fork, and fork."""
+        failpoints.hit("worker.join")
         self.step = "cgroup"
         cgroup = open_cgroup(self.plan.cgroup)
         tasks = tuple(map(open_tasks, self.plan.v1_cgroups))

@@ -11,6 +11,7 @@ import os
 import select
 import sys
 
+from wherryd.kernel import failpoints
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.pidfd import pidfd_send_signal
 from wherryd.launcher import wire
@@ -130,6 +131,7 @@ class Loop:
         *,
         fds: list[int],
     ) -> None:
+        failpoints.hit("launcher.spawn")
         entry = Entry(name, cgroup)
 
         def order() -> Order:
@@ -140,6 +142,7 @@ class Loop:
         self._begin(entry, order)
 
     def _exec(self, name: str, note: bytes, lifeline: bool, plan: bytes, *, fds: list[int]) -> None:
+        failpoints.hit("launcher.exec")
         entry = ExecEntry(name, note)
         self._begin(entry, lambda: self._join_order(entry, lifeline, plan, fds))
 
@@ -156,6 +159,7 @@ class Loop:
             self._say("failed", name, "clone", failure.op, failure.path, failure.errno, failure.hint)
             return
         self._entries[name] = entry
+        failpoints.hit("launcher.ordered")
 
     def _join_order(self, entry: Entry, lifeline: bool, plan: bytes, fds: list[int]) -> Order:
         container, *streams = fds
@@ -173,6 +177,7 @@ class Loop:
         return status.detach()
 
     def _release(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
+        failpoints.hit("launcher.release")
         entry = self._entries.get(name)
         if entry is not None and not entry.pending:
             del self._entries[name]
@@ -205,6 +210,7 @@ class Loop:
             entry.call_off()
 
     def _list(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
+        failpoints.hit("launcher.list")
         for entry in self._entries.values():
             code, signal = entry.exit or (None, None)
             state = (code, signal, entry.pending, entry.note)
@@ -217,6 +223,7 @@ class Loop:
         entry.read_status()
         self._unwatch(status.fileno())
         entry.close_status()
+        failpoints.hit("launcher.told")
         if entry.pid:
             self._by_pid[entry.pid] = entry
             self._end(entry, self._early.pop(entry.pid, None))
@@ -240,6 +247,7 @@ class Loop:
             ended = (result.si_status, None) if exited else (None, result.si_status)
             entry = self._by_pid.get(result.si_pid)
             if entry is not None:
+                failpoints.hit("launcher.exited")
                 self._end(entry, ended)
                 self._settle(entry)
             else:

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-from wherryd.kernel import process
+from wherryd.kernel import failpoints, process
 from wherryd.kernel.rlimits import get_rlimit, set_rlimit
 from wherryd.kernel.syscalls import signal_default, signalfd, sigprocmask
 from wherryd.launcher.loop import Loop
@@ -25,6 +25,7 @@ _BACKLOG = 16
 def main() -> None:
     """Serve the supervisor at the other end of the inherited connection, and those that come after it."""
     run_dir, connection = sys.argv[1], int(sys.argv[2])
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     process.set_title("wherryd: launcher")
     process.set_undumpable()
     process.set_child_subreaper()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wherry_protocol.errors import Conflict, NotFound
 from wherry_protocol.networks import Endpoint, EndpointSpec
+from wherryd.kernel import failpoints
 from wherryd.network import addresses, model
 from wherryd.network.pool import Pool, Warm
 
@@ -95,6 +96,7 @@ class Joining:
         """Give an endpoint's addresses back. Its link goes with its namespace."""
         self._firewall.dismiss(network, endpoint)
         give_back(network, endpoint)
+        failpoints.hit("network.left")
 
     async def _up(self, spec: EndpointSpec) -> Network:
         network = self._known.find(spec.network)
@@ -144,13 +146,16 @@ class Joining:
     async def _make(self, chosen: Sequence[tuple[Network, Endpoint]]) -> int:
         """Make a namespace with these endpoints and let their packets pass."""
         ends = [model.end_of(network, endpoint, self._bridges.mtu) for network, endpoint in chosen]
+        failpoints.hit("network.address")
         answer = await self._helper.call("make_namespace", ends)
+        failpoints.hit("network.namespace")
         try:
             for network, endpoint in chosen:
                 await self._firewall.admit(network, endpoint)
         except BaseException:
             answer.close()
             raise
+        failpoints.hit("network.admitted")
         return answer.fds[0]
 
     async def _make_warm(self, network: Network) -> Warm:

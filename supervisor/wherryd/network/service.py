@@ -14,6 +14,7 @@ import trio
 from wherry_protocol.errors import BadRequest, Conflict, WherryError
 from wherry_protocol.networks import BRIDGE, PREDEFINED, EndpointSpec, Member
 from wherryd import journal
+from wherryd.kernel import failpoints
 from wherryd.network import asking
 from wherryd.network.bridges import Bridges
 from wherryd.network.helper import Helper
@@ -106,6 +107,7 @@ class Networks:
 
     async def restore(self) -> None:
         """Have everything in the kernel that running containers need, and nothing of ended ones."""
+        failpoints.hit("network.restore")
         for network in self._used():
             await self._restore(network)
         ends = {each.link for container in self._registry for each in container.endpoints}

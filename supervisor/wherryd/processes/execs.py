@@ -23,6 +23,7 @@ from wherryd.containers.names import new_id
 from wherryd.containers.oom import last_kills
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell
+from wherryd.kernel import failpoints
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.pidfd import pidfd_send_signal
 from wherryd.launcher.handle import SpawnFailed
@@ -192,6 +193,7 @@ class Execs:
         plan = plan_exec(exec_id, container, self._sandbox(container), spec)
         note = Note.new(container, spec.args, probe=probe)
         try:
+            failpoints.hit("exec.join")
             with trio.fail_after(START_TIMEOUT):
                 held = await self._services.launcher.join(plan, note.pack(), run.pidfd, streams, lifeline)
         except SpawnFailed as error:
@@ -203,6 +205,7 @@ class Execs:
                 f"container {container.name}: it could not be entered within {START_TIMEOUT:.0f} s",
                 hint="does a file system in it not answer?",
             ) from error
+        failpoints.hit("exec.joined")
         return Session(container, note, held)
 
     def _sandbox(self, container: Container) -> Plan:
@@ -242,6 +245,7 @@ class Execs:
             del self._sessions[session.id]
         self._remember(session.id, session.exit)
         session.ended.set()
+        failpoints.hit("exec.ended")
         self._services.launcher.release(session.id)
         code = session.exit.exit_code
         facts = {"exitCode": "unknown" if code is None else str(code)}

@@ -16,6 +16,7 @@ import trio
 
 from wherry_protocol.errors import KernelFailure
 from wherryd import journal
+from wherryd.kernel import failpoints
 from wherryd.network.relay.handle import Relay
 from wherryd.network.rules import ports, ruleset
 from wherryd.network.rules.holders import holder
@@ -130,6 +131,7 @@ class Firewall:
         self._turned.update(_udp_ports(forwards))
         elements = ruleset.elements_of(forwards=forwards)
         asked = self._change(elements) if self._made else None
+        failpoints.hit("network.published")
         return Publishing(elements=elements, asked=asked)
 
     async def published(self, publishing: Publishing | None) -> None:
