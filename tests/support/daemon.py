@@ -63,6 +63,8 @@ class Daemon:
         self.pass_fds: tuple[int, ...] = ()
         self.default_network = "none"
         """What containers get that ask for no network: most tests need none."""
+        self.failpoints = ""
+        """What the next start is told to stumble over: see wherryd/kernel/failpoints.py."""
         self._log_path = self.root / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Process] = set()
@@ -95,6 +97,7 @@ class Daemon:
             "WHERRY_RUN_DIR": str(self.run_dir),
             "WHERRY_NO_AUTOSTART": "1",
             "WHERRY_DEFAULT_NETWORK": self.default_network,
+            "WHERRY_FAILPOINTS": self.failpoints,
         }
 
     def start(self, *flags: str) -> None:
@@ -103,6 +106,7 @@ class Daemon:
         command += ["--run-dir", self.run_dir, *flags]
         address = self.root / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_path.open("ab") as log:
+            address.unlink(missing_ok=True)  # of a start that failed
             notify.bind(str(address))
             environment = {**self.environment, "NOTIFY_SOCKET": str(address)}
             self._process = subprocess.Popen(
@@ -186,6 +190,14 @@ class Daemon:
         self.look_around()
         self._end(signal.SIGKILL)
 
+    def wait_died(self) -> int:
+        """Wait until the supervisor has ended by itself; return how."""
+        assert self._process is not None, "the supervisor does not run"
+        code = self._process.wait(STOP_TIMEOUT)
+        self._process = None
+        living.remove(self)
+        return code
+
     def terminate(self) -> int:
         """Stop the supervisor with SIGTERM; return its exit code."""
         self.look_around()
@@ -213,7 +225,9 @@ class Daemon:
     def look_around(self) -> None:
         """Remember every process of ours, to know at the end whether it is gone."""
         ours = [each.pid for each in self._seen if proc.alive(each)]
-        self._seen.update(proc.descendants(self.pid, self.launcher_pid, *ours))
+        with self.client() as client:
+            launcher = client.info().launcher_pid
+        self._seen.update(proc.descendants(self.pid, *filter(None, (launcher,)), *ours))
 
     def _look_once_more(self) -> None:
         ours = [each.pid for each in self._seen if proc.alive(each)]
@@ -222,10 +236,7 @@ class Daemon:
     def _end(self, signum: int) -> int:
         assert self._process is not None, "the supervisor does not run"
         self._process.send_signal(signum)
-        code = self._process.wait(STOP_TIMEOUT)
-        self._process = None
-        living.remove(self)
-        return code
+        return self.wait_died()
 
     def _wait_gone(self) -> list[str]:
         self._wait_until(lambda: not self._left())

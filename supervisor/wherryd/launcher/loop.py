@@ -229,6 +229,8 @@ class Loop:
             self._end(entry, self._early.pop(entry.pid, None))
             if entry.doomed and entry.exit is None:
                 os.kill(entry.pid, _SIGKILL)  # it is our child, and not reaped yet
+        elif not entry.over:
+            entry.call_off()  # its worker forked, and died before it could tell: nobody knows that process
         if entry.executing and entry.pid and entry.failure is None:
             entry.pending = False
             self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))
