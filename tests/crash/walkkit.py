@@ -144,7 +144,7 @@ def kills() -> list[str]:
     """Return every point, with what kills the process that comes to it."""
     # The first container and its event, each step of its life, its removal.
     often = [
-        f"store.{step}=kill@{number}" for step in ("begin", "commit", "committed") for number in range(2, 7)
+        f"store.{step}=kill@{number}" for step in ("begin", "commit", "committed") for number in range(2, 5)
     ]
     return [f"{name}=kill" for name in failpoints.POINTS if not name.startswith("store.")] + often
 

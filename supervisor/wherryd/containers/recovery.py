@@ -9,6 +9,7 @@ a directory or cgroup of no container            removed
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -62,7 +63,7 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
         elif container.endpoints and container.id not in held:
             services.networks.detach(container)  # a start that came to nothing
             services.records.save(container)
-    _sweep(services)
+    await _sweep(services)
     failpoints.hit("recover.swept")
 
 
@@ -131,17 +132,26 @@ def sweep_spares(services: Services) -> None:
         services.trash.take(services.settings.spare_dir / entry.name)
 
 
-def _sweep(services: Services) -> None:
+async def _sweep(services: Services) -> None:
     """Remove directories and cgroups of no container."""
     for entry in os.scandir(services.settings.containers_dir):
         if services.registry.get(entry.name) is None:
             services.trash.take(services.settings.containers_dir / entry.name)
     services.spare_groups.sweep({container.id for container in services.registry if container.alive})
-    for entry in os.scandir(services.cgroups.v2):
-        container = services.registry.get(entry.name)
-        if entry.is_dir() and (container is None or not container.alive):
-            try:
-                cgroups.cgroup_kill(entry.path)
-                cgroups.remove(entry.path)
-            except KernelError as error:
-                journal.error("cgroup not removed", cgroup=entry.path, error=error)
+    strays = [Path(entry.path) for entry in os.scandir(services.cgroups.v2) if entry.is_dir()]
+    strays = [each for each in strays if not _in_use(each.name, services)]
+    for cgroup in strays:
+        kill_all(cgroup)
+    with trio.move_on_after(KILL_TIMEOUT):
+        for cgroup in strays:
+            await wait_empty(cgroup, KILL_TIMEOUT)
+    for cgroup in strays:
+        try:
+            cgroups.remove(str(cgroup))
+        except KernelError as error:
+            journal.error("cgroup not removed", cgroup=cgroup, error=error)
+
+
+def _in_use(container_id: str, services: Services) -> bool:
+    container = services.registry.get(container_id)
+    return container is not None and container.alive

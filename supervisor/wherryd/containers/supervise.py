@@ -23,6 +23,7 @@ import trio
 from wherry_protocol.containers import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
+from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers import files, joining
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
@@ -33,7 +34,7 @@ from wherryd.containers.run_end import end_of
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
 from wherryd.kernel import failpoints
-from wherryd.launcher.handle import SpawnFailed
+from wherryd.launcher.handle import LOST, SpawnFailed
 from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
+
+
+KILL_TIMEOUT = 5.0
+"""Seconds for the processes of a start whose launcher died; what is left then is stuck in the kernel."""
 
 
 class Start:
@@ -301,12 +306,22 @@ class Launch:
                     return await launcher.answer(self._asked)
                 return await launcher.spawn(plan, self._network)
         except SpawnFailed as error:
+            if error.step == LOST:
+                await self._end_unknown()
             raise start_error(container.name, container.config.args[0], error) from error
         except trio.TooSlowError as error:
             raise KernelFailure(
                 f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
                 hint="does a volume lie on a file system that does not answer?",
             ) from error
+
+    async def _end_unknown(self) -> None:
+        """The launcher died before it could tell of a process: whatever there is of one, nobody knows it."""
+        cgroup = self._services.cgroup_of(self._container.id)
+        with trio.CancelScope(shield=True):
+            kill_all(cgroup)
+            if not await wait_empty(cgroup, KILL_TIMEOUT):
+                journal.error("processes are stuck in the kernel", id=self._container.id, cgroup=cgroup)
 
 
 def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:

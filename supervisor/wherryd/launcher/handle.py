@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Plan
 
 __all__ = [
-    "Adopted", "Asked", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned", "open_launcher",
+    "LOST", "Adopted", "Asked", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned",
+    "open_launcher",
 ]  # fmt: skip
+
+LOST = "launcher"
+"""The step of a start whose launcher died: there may be a process of it, which nobody knows."""
 
 _SIGKILL = 9
 _ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end much later
@@ -270,7 +274,7 @@ class Launcher:
         self._listed.set()
         for pending in self._pending.values():
             pending.failure = SpawnFailed(
-                step="launcher", op="spawn", path=None, errno=errno.EPIPE, hint="the launcher died: try again"
+                step=LOST, op="spawn", path=None, errno=errno.EPIPE, hint="the launcher died: try again"
             )
             pending.answered.set()
         self._pending.clear()
