@@ -18,7 +18,7 @@ class Update(Call[ContainerDetails]):
     """Change what may change of a container, running or not; what is None stays. Answers what it is then.
 
     The labels that `remove_labels` names go, then those of `labels` are added or replaced. Limits that are
-    None in `limits` stay.
+    None in `limits` stay; UNLIMITED takes `cpu_quota`, `memory` (and its swap) or `memory_reservation` away.
     """
 
     op = "update"

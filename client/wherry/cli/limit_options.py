@@ -66,6 +66,27 @@ def add_oom_options(parser: Parser) -> None:
     add("--oom-kill-disable", action="store_true", help="refused: cgroup v2 cannot do it")
 
 
+def add_lifting_note(parser: Parser) -> None:
+    """Say in the help how `update` takes limits away."""
+    parser.epilog = (
+        "A limit is taken away by -1: -m -1 (and with it that of swap), --memory-swap -1, "
+        "--memory-reservation -1, --pids-limit -1; of cpu time by --cpus 0 or --cpu-quota -1."
+    )
+
+
+def lifting_limits_from(args: Namespace) -> Limits:
+    """Return the limits that the options of `update` mean: -1 takes one away. Raises BadRequest."""
+    lifted: dict[str, Any] = {}
+    for name in ("memory", "memory_reservation"):
+        if getattr(args, name) == "-1":
+            lifted[name] = UNLIMITED
+            setattr(args, name, None)
+    limits = limits_from(args)
+    if limits.cpu_quota in (0, UNLIMITED):
+        lifted["cpu_quota"] = UNLIMITED
+    return limits.replace(**lifted) if lifted else limits
+
+
 def limits_from(args: Namespace) -> Limits:
     """Return the limits that the options mean. Raises BadRequest."""
     if getattr(args, "oom_kill_disable", False):

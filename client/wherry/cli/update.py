@@ -5,7 +5,7 @@ Owns its options.
 
 from __future__ import annotations
 
-from wherry.cli.limit_options import add_limit_options, limits_from
+from wherry.cli.limit_options import add_lifting_note, add_limit_options, lifting_limits_from
 from wherry.cli.parser import Command
 from wherry_protocol.typed import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ def _configure(parser: Parser) -> None:
     add("--stop-signal", metavar="SIGNAL", help="what `stop` sends from now on")
     add("--stop-timeout", metavar="SECONDS", type=float, help="until SIGKILL, from now on")
     add_limit_options(parser)
+    add_lifting_note(parser)
     add("refs", metavar="CONTAINER", nargs="+", help="a name, an id, or the start of an id")
 
 
@@ -30,7 +31,7 @@ def _update(client: Client, args: Namespace) -> int:
     from wherry.cli.lifecycle import for_each
     from wherry.cli.options import labels
 
-    given, limits = labels(args.label), limits_from(args)
+    given, limits = labels(args.label), lifting_limits_from(args)
 
     def act(ref: str) -> str:
         client.update(

@@ -40,8 +40,9 @@ class HousekeepingVerbs(VerbsBase):
         """Change what may change of a container, running or not; return everything about it.
 
         The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is,
-        also in `limits`. Raises Conflict when more memory is in use than it may have then, KernelFailure and
-        Unsupported when the kernel does not take a limit: nothing is changed then.
+        also in `limits`, where -1 takes `cpu_quota`, `memory`, `memory_swap`, `memory_reservation` or `pids`
+        away. Raises Conflict when more memory is in use than it may have then, KernelFailure and Unsupported
+        when the kernel does not take a limit: nothing is changed then.
         """
         return self.call(
             housekeeping.Update(

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from wherry_protocol.errors import KernelFailure, Unsupported
+from wherry_protocol.errors import Conflict, KernelFailure, Unsupported
 from wherry_protocol.limits import NO_LIMITS
 from wherryd import journal
 from wherryd.cgroups.checks import device_number
@@ -18,6 +18,7 @@ from wherryd.cgroups.limits import ALWAYS, controllers_of, rates_of, writes
 from wherryd.cgroups.tree import fill_cpuset
 from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
+from wherryd.kernel.procfs import cgroup_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,11 +72,14 @@ class Group:
     def make(self, limits: Limits) -> None:
         """Make what a start needs, with its limits. Raises KernelFailure, Unsupported.
 
-        `remove` undoes it, also where it failed half way.
+        `remove` undoes it, also where it failed half way. Raises Conflict when something of the last run is
+        left: its counts and what it uses are not this run's.
         """
-        _create(str(self.v2))
+        self._create_anew(str(self.v2))
         spare = self._spares.take(self.container_id)
         if not spare:
+            for path in self.v1.values():
+                self._clear(str(path))
             self.add(ALWAYS)
         if limits is NO_LIMITS and spare:
             return
@@ -83,6 +87,28 @@ class Group:
         for write in self.writes(limits):
             if not (spare and write.wish and write.controller == "pids"):
                 self.write(write)
+
+    def _create_anew(self, path: str) -> None:
+        try:
+            cgroups.create(path)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise KernelFailure(str(error), errno=error.errno, path=path) from error
+            self._clear(path)
+            _create(path)
+
+    def _clear(self, path: str) -> None:
+        """Remove a group that the last run left. Raises Conflict, KernelFailure."""
+        try:
+            cgroups.remove(path)
+        except KernelError as error:
+            if error.errno != errno.EBUSY:
+                raise KernelFailure(str(error), errno=error.errno, path=path) from error
+            pids = " ".join(map(str, cgroup_pids(path))) or "not to be seen from here"
+            raise Conflict(
+                f"cgroup {path}: processes of the last run are stuck in the kernel ({pids})",
+                hint="they got SIGKILL, and end when the disk or device that they wait for answers; try then",
+            ) from error
 
     def add(self, controllers: Iterable[str]) -> None:
         """Have controllers, which are here, in the groups. Raises KernelFailure, Unsupported."""

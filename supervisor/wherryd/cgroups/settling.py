@@ -9,6 +9,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import Conflict, KernelFailure
+from wherryd.cgroups.lifting import default_of, lifts, size_of
 from wherryd.cgroups.limits import controllers_of
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
@@ -56,8 +57,9 @@ class _Change:
         joined = group.to_join(old)
         self._made = [path for path in group.to_join(new) if path not in joined]
         group.add([name for name in controllers_of(new) if name not in controllers_of(old)])
-        before = group.writes(old)
-        for write in self._ordered([write for write in group.writes(new) if write not in before]):
+        before, after = group.writes(old), group.writes(new)
+        changed = [write for write in after if write not in before]
+        for write in self._ordered([*changed, *lifts(before, after)]):
             self._write(write)
         for path in self._made:
             _gather(group.v2, path)
@@ -70,7 +72,7 @@ class _Change:
         if memory is None or both is None or found is None:
             return writes
         path = f"{found[0]}/{both.file}"
-        if int(memory.text) <= int(_read_if_there(path) or 0):
+        if size_of(memory.text) <= int(_read_if_there(path) or 0):
             return writes
         return [both, *(write for write in writes if write is not both)]
 
@@ -92,14 +94,14 @@ class _Change:
                     raise
             else:
                 return
-            if _used(self._group) > int(write.text):
+            if _used(self._group) > size_of(write.text):
                 break  # else what v1 freed by this try was enough
         raise _in_use(write, _used(self._group))
 
     def _make_room(self, write: Write) -> None:
         """Have the kernel free what it can: v2 would kill processes rather than refuse a limit below use."""
         found = self._group.path_of("memory")
-        if found is None or _used(self._group) <= int(write.text):
+        if found is None or _used(self._group) <= size_of(write.text):
             return
         high = f"{found[0]}/memory.high"
         before = cgroups.read(high)
@@ -126,11 +128,11 @@ def _restoring(write: Write, before: str) -> str:
     """Return what to write to have a file say again what it said."""
     if not write.file.startswith(("io.max", "blkio.throttle")):
         return before.strip() or "\n"
-    number, _, setting = write.text.partition(" ")
+    number = write.text.partition(" ")[0]
     for line in before.splitlines():
         if line.startswith(f"{number} "):
             return line
-    return f"{number} {setting.partition('=')[0]}=max" if "=" in setting else f"{number} 0"
+    return default_of(write)
 
 
 def _used(group: Group) -> int:

@@ -1,7 +1,8 @@
 """Watches containers for OOM kills of their processes while they go on, and reads the last counts.
 
-Whom nobody has killed costs nothing: a container is watched once it has lived for a moment, by one epoll for
-all of them. What the counts mean is said in oom_verdict.py.
+One epoll watches all of them. A container with a memory limit is watched before its first process begins;
+one without, which only a limit above it can kill, once it has lived for a moment: most have ended by then.
+What the counts mean is said in oom_verdict.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from wherryd.kernel.oom import Kills
 
 UNWATCHED = 0.05
-"""Seconds in which most containers end: until then nobody asks the kernel to tell of them."""
+"""Seconds in which most containers end: until then the kernel is not asked to tell of one without a limit."""
 
 SETTLE = (0.02, 0.08, 0.4)
 """Seconds between a notice and the looks that follow, until the count has moved: v1 gives notice before the
@@ -55,6 +56,8 @@ class _Watched:
         self.path, self.version = str(place[0]), place[1]
         self.notice = notice
         self.over = False
+        self.missed = False
+        """Whether the kernel told of something before the container was known to run."""
 
 
 class OomWatch:
@@ -63,6 +66,7 @@ class OomWatch:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._watched: dict[int, _Watched] = {}
+        self._early: dict[str, _Watched] = {}
 
     async def run(self, services: Services) -> None:
         """Tell of killed children, until cancelled."""
@@ -79,26 +83,53 @@ class OomWatch:
         """Give up the descriptor."""
         self._poll.close()
 
+    def watch_start(self, container: Container, group: Group) -> None:
+        """Watch a container that is about to start; `watching` goes on with it, or `forget_start` ends it."""
+        self.forget_start(container)
+        watched = _watch(container, group)
+        if watched is not None:
+            self._early[container.id] = watched
+            self._add(watched, 0)
+
+    def forget_start(self, container: Container) -> None:
+        """End what `watch_start` began, if the start came to nothing."""
+        watched = self._early.pop(container.id, None)
+        if watched is not None:
+            self._drop(watched)
+
+    def watches_start(self, container: Container) -> bool:
+        """Say whether a container was watched before it began."""
+        return container.id in self._early
+
     @contextmanager
     def watching(self, container: Container, group: Group) -> Generator[None]:
-        """Watch a container until the end of the block, where the host counts its kills."""
-        watched = _watch(container, group)
-        if watched is None:
-            yield
-            return
-        fd = watched.notice.fd
-        self._watched[fd] = watched
-        try:
+        """Watch a container that runs until the end of the block, where the host counts its kills."""
+        watched = self._early.pop(container.id, None)
+        if watched is not None:
+            if watched.missed:
+                self._poll.modify(watched.notice.fd, _look_now(watched))
+        else:
+            watched = _watch(container, group)
+            if watched is None:
+                yield
+                return
             # Nobody was told of what happened before, nor in v1 of what is just about to.
             unsure = watched.version == 1 or _has_moved(last_kills(group), container.oom)
-            # Each of these files can be written: that wakes us at once.
-            now = select.EPOLLOUT if unsure else 0
-            self._poll.register(fd, select.EPOLLONESHOT | watched.notice.events | now)
+            self._add(watched, _look_now(watched) if unsure else 0)
+        try:
             yield
         finally:
-            watched.over = True
-            del self._watched[fd]
-            watched.notice.close()  # epoll forgets what nobody has open
+            self._drop(watched)
+
+    def _add(self, watched: _Watched, events: int) -> None:
+        fd = watched.notice.fd
+        self._watched[fd] = watched
+        self._poll.register(fd, events or select.EPOLLONESHOT | watched.notice.events)
+
+    def _drop(self, watched: _Watched) -> None:
+        watched.over = True
+        del self._watched[watched.notice.fd]
+        watched.notice.close()  # epoll forgets what nobody has open
 
     def _arm(self, watched: _Watched) -> None:
         self._poll.modify(watched.notice.fd, select.EPOLLONESHOT | watched.notice.events)
@@ -120,14 +151,17 @@ class OomWatch:
 
     def _moved(self, watched: _Watched, services: Services) -> bool:
         """Tell of new kills, if there are any and the first process goes on; say whether there are."""
-        container, kills = watched.container, read_kills(watched.path, watched.version)
+        container = watched.container
+        if container.run is None:
+            watched.missed = True  # it is looked at again when it runs: the counts are not compared before
+            return True
+        kills = read_kills(watched.path, watched.version)
         if kills is None or not _has_moved(kills, container.oom):
             return False
         # The victim may have ended, and been told so: who dies now, dies of something else.
         for suspect in container.oom.suspects if kills.oom_kill > container.oom.blamed else ():
             suspect.dying = suspect.dying or is_dying(suspect.pid, suspect.pidfd)
-        run, pid = container.run, container.pid
-        if run is None or pid is None or is_dying(pid, run.pidfd):
+        if container.pid is None or is_dying(container.pid, container.run.pidfd):
             return True  # its end will tell
         scope = container.oom.scope(kills)
         tell_oom(container, services, scope, kills.oom_kill - container.oom.told)
@@ -136,13 +170,18 @@ class OomWatch:
         return True
 
 
+def _look_now(watched: _Watched) -> int:
+    """Return what wakes us at once: each of these files can be written."""
+    return select.EPOLLONESHOT | watched.notice.events | select.EPOLLOUT
+
+
 def _has_moved(kills: Kills | None, state: OomState) -> bool:
     return kills is not None and kills.oom_kill > state.told
 
 
 def _watch(container: Container, group: Group) -> _Watched | None:
     place = group.path_of("memory")
-    if place is None or last_kills(group) is None:
+    if place is None:
         return None
     try:
         return _Watched(container, place, OomNotice(str(place[0]), place[1]))

@@ -58,8 +58,9 @@ async def end_of(container: Container, services: Services) -> ExitStatus:
 
 
 async def _wait_exit(container: Container, services: Services, group: Group) -> Exit:
-    with trio.move_on_after(UNWATCHED):
-        return await services.launcher.wait_exit(container.id)
+    if not services.oom.watches_start(container):
+        with trio.move_on_after(UNWATCHED):
+            return await services.launcher.wait_exit(container.id)
     with services.oom.watching(container, group):
         return await services.launcher.wait_exit(container.id)
 

@@ -234,6 +234,9 @@ class Launch:
         group = services.group_of(container.id)
         self._undo.callback(group.remove)
         group.make(container.config.spec.limits)
+        if container.config.spec.limits.memory is not None:
+            self._undo.callback(services.oom.forget_start, container)
+            services.oom.watch_start(container, group)
         plan = self._plan = services.plan_of(container.id, container.config, taken)
         if journal.debugging():
             journal.debug("plan", id=container.id, plan=plan.describe())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import BadRequest, KernelFailure, WherryError
-from wherry_protocol.limits import NO_LIMITS, Limits
+from wherry_protocol.limits import NO_LIMITS, UNLIMITED, Limits
 from wherryd.cgroups import checks, settling
 from wherryd.containers import config
 from wherryd.containers.lifecycle import Phase
@@ -31,6 +31,9 @@ SETTLE_TIMEOUT = 30.0
 
 _EITHER = (("cpu_weight", "cpu_shares"),)
 """Of these, a new one takes the place of the other."""
+
+_LIFTED_BY = {"cpu_quota": "cpu_period", "memory": "memory_swap", "memory_reservation": None}
+"""What UNLIMITED takes away, and what bounds nothing without it."""
 
 
 async def update(container: Container, services: Services, wanted: Update) -> None:
@@ -70,6 +73,11 @@ def _merged(old: Limits, wanted: Limits) -> Limits:
     for one, other in (*_EITHER, *(pair[::-1] for pair in _EITHER)):
         if one in said:
             said.setdefault(other, None)
+    for name, leaning in _LIFTED_BY.items():
+        if said.get(name) == UNLIMITED:
+            said[name] = None
+            if leaning is not None:
+                said.setdefault(leaning, None)
     return old.replace(**said)
 
 
