@@ -39,6 +39,7 @@ def make_directories(settings: Settings) -> None:
         settings.containers_dir,
         settings.images_dir,
         settings.volumes_dir,
+        settings.records_dir,
         settings.trash_dir,
         settings.spare_dir,
         settings.mountpoint,

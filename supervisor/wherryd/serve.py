@@ -49,7 +49,8 @@ from wherryd.network.service import Networks
 from wherryd.notify import sd_notify
 from wherryd.processes.execs import Execs
 from wherryd.processes.probe import Prober
-from wherryd.store import Store
+from wherryd.salvage.copies import Copies
+from wherryd.salvage.opening import open_state
 from wherryd.tasks import guarded
 from wherryd.volumes.store import VolumeStore
 
@@ -58,7 +59,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherryd.launcher.handle import Launcher
+    from wherryd.salvage.opening import Opened
     from wherryd.settings import Settings
+    from wherryd.store import Store
 
 SWITCH_INTERVAL = 1e-5
 """Seconds after which the log pump may demand the interpreter's lock from the event loop.
@@ -105,7 +108,8 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
     """Build, serve, take down."""
     with ExitStack() as stack:
         scraped = _listen_for_scrapers(settings, stack)
-        store = Store.open(settings.database)
+        state = open_state(settings)
+        store = state.store
         stack.callback(store.close)
         images = ImageStore(settings.images_dir, store.connection)
         images.recover()
@@ -131,11 +135,12 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
             if scraped is not None:
                 background.start_soon(guarded, "metrics", partial(_serve_scrapers, scraped, services))
             _tell_of_ourselves(services, "start")
-            await _serve_containers(services, store, ready)
+            copies = Copies(settings.records_dir, store, services.registry)
+            await _serve_containers(services, state, partial(_follow, copies, services, background), ready)
             await services.networks.close()
             _tell_of_ourselves(services, "stop")
             background.cancel_scope.cancel()
-            _write_last(services.records)
+            _write_last(services.records, copies)
     journal.info("supervisor ended")
 
 
@@ -160,9 +165,17 @@ def _tell_of_ourselves(services: Services, action: str) -> None:
     services.events.emit("daemon", action, services.settings.instance, facts)
 
 
-def _write_last(records: Records) -> None:
+def _follow(copies: Copies, services: Services, background: trio.Nursery) -> None:
+    """Have copies follow the database, once both know every container."""
+    copies.begin()
+    services.records.on_written = copies.note
+    background.start_soon(guarded, "record files", copies.run)
+
+
+def _write_last(records: Records, copies: Copies) -> None:
     try:
         records.flush()
+        copies.finish()
     except NoSpace as error:
         # Nothing is lost: the launcher keeps every exit until a supervisor has written it down.
         journal.error("state not written at the end", error=error)
@@ -212,10 +225,13 @@ def _services(
     )
 
 
-async def _serve_containers(services: Services, store: Store, ready: Callable[[], None]) -> None:
+async def _serve_containers(
+    services: Services, state: Opened, recovered: Callable[[], None], ready: Callable[[], None]
+) -> None:
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
-        await recover(services, store, nursery)
+        await recover(services, state, nursery)
+        recovered()
         services.networks.reclaim()
         nursery.start_soon(services.networks.restore)
         if services.settings.default_network == "bridge":

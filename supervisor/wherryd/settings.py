@@ -82,6 +82,16 @@ class Settings:
         return self.state_dir / "state.db"
 
     @property
+    def records_dir(self) -> Path:
+        """Copies of what the database has: see salvage/."""
+        return self.state_dir / "records"
+
+    @property
+    def aside_dir(self) -> Path:
+        """Where a broken database, and what belonged to it alone, is kept."""
+        return self.state_dir / "aside"
+
+    @property
     def volumes_dir(self) -> Path:
         """One directory a volume, named as it is."""
         return self.state_dir / "volumes"

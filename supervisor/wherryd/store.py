@@ -2,7 +2,8 @@
 
 Owns the schema, its version, and the tables of containers and events; the image store keeps its tables in
 the same file. A row has what was decided once (`config`) and what changes (`status`), both JSON, so that
-`sqlite3 state.db` shows a person what is there.
+`sqlite3 state.db` shows a person what is there, and a checksum of each: sqlite has none of its own. How it is
+opened is in store_file.py.
 
 WAL with synchronous=NORMAL: a commit costs no fsync, a killed process loses nothing, and a power cut can
 lose the last commits but never the database. Checkpoints, which do fsync, run in a worker thread.
@@ -11,33 +12,24 @@ lose the last commits but never the database. Checkpoints, which do fsync, run i
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
-from wherry_protocol.errors import NoSpace, WherryError
-from wherryd import journal
+from wherry_protocol.errors import NoSpace
+from wherryd import journal, store_file
 from wherryd.kernel import failpoints
+from wherryd.store_file import StoreDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
-
 CHECKPOINT_AFTER = 1000
 """Commits between checkpoints: the WAL stays at a few MiB."""
-
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-
-
-class StoreError(WherryError):
-    """The state database cannot be used."""
-
-    code = "internal"
 
 
 class Store:
@@ -50,29 +42,19 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or create the database at `path`.
+        """Open or create the database at `path`, and look whether it is whole.
 
-        Raises StoreError when it is damaged or from a newer version, NoSpace when it cannot be written.
+        Raises StoreDamaged; StoreError when it is from a newer version, NoSpace when it cannot be written,
+        BadRequest when it is not ours; then nothing of it has changed.
         """
+        store = cls(path, store_file.connect(path))
         try:
-            _keep_private(path)
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("PRAGMA cache_size=-512")
-            _migrate(connection, path)
-        except (OSError, sqlite3.OperationalError) as error:
-            raise NoSpace(
-                f"state database {path}: {error}", hint="is the disk full or read-only?", path=str(path)
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"state database {path} is damaged: {error}",
-                hint="move it aside to start with an empty one; images and logs stay on disk",
-                path=str(path),
-            ) from error
-        return cls(path, connection)
+            for _ in store.containers():
+                pass
+        except BaseException:
+            store.connection.close()
+            raise
+        return store
 
     def close(self) -> None:
         """Checkpoint and close."""
@@ -103,20 +85,27 @@ class Store:
     def set_meta(self, key: str, value: str) -> None:
         """Keep a fact under `key`."""
         with self.transaction():
-            self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            self.write_meta(key, value)
+
+    def write_meta(self, key: str, value: str) -> None:
+        """Do as `set_meta` does, inside a transaction."""
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def add_container(
         self, *, container_id: str, name: str, config: dict[str, Any], status: dict[str, Any]
     ) -> None:
         """Write a new container."""
         self._write(
-            "INSERT INTO containers (id, name, config, status) VALUES (?, ?, ?, ?)",
-            (container_id, name, json.dumps(config), json.dumps(status)),
+            "INSERT INTO containers (id, name, config, status, config_sum, status_sum) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (container_id, name, *_summed(config, status)),
         )
 
     def set_status(self, container_id: str, status: dict[str, Any]) -> None:
         """Write what changed of a container."""
-        self._write("UPDATE containers SET status = ? WHERE id = ?", (json.dumps(status), container_id))
+        self._write(
+            "UPDATE containers SET status = ?, status_sum = ? WHERE id = ?", (*_summed(status), container_id)
+        )
 
     def set_name(self, container_id: str, name: str) -> None:
         """Write a container's new name."""
@@ -124,17 +113,29 @@ class Store:
 
     def set_config(self, container_id: str, config: dict[str, Any]) -> None:
         """Write what somebody changed of a container."""
-        self._write("UPDATE containers SET config = ? WHERE id = ?", (json.dumps(config), container_id))
+        self._write(
+            "UPDATE containers SET config = ?, config_sum = ? WHERE id = ?", (*_summed(config), container_id)
+        )
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container."""
         self._write("DELETE FROM containers WHERE id = ?", (container_id,))
 
     def containers(self) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-        """Yield (id, name, config, status) of every container."""
-        rows = self.connection.execute("SELECT id, name, config, status FROM containers ORDER BY rowid")
-        for container_id, name, config, status in rows.fetchall():
+        """Yield (id, name, config, status) of every container. Raises StoreDamaged."""
+        rows = self._all(
+            "SELECT id, name, config, status, config_sum, status_sum FROM containers ORDER BY rowid"
+        )
+        for container_id, name, config, status, *sums in rows:
+            if [zlib.crc32(config.encode()), zlib.crc32(status.encode())] != sums:
+                raise StoreDamaged(self.path, f"container {name}'s checksum is wrong")
             yield container_id, name, json.loads(config), json.loads(status)
+
+    def _all(self, statement: str) -> list[Any]:
+        try:
+            return self.connection.execute(statement).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreDamaged(self.path, error) from error
 
     def add_events(self, last: int, batch: bytes) -> None:
         """Write a batch of events, the newest of which has the number `last`."""
@@ -170,13 +171,19 @@ class Store:
         try:
             self.connection.execute(statement, values)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in _FULL:
+            if store_file.is_full(error):
                 raise NoSpace(
                     f"state database {self.path}: {error}",
                     hint="free some space and try again",
                     path=str(self.path),
                 ) from error
             raise
+
+
+def _summed(*values: dict[str, Any]) -> tuple[str | int, ...]:
+    """Return values as JSON, then the checksum of each."""
+    texts = [json.dumps(value) for value in values]
+    return (*texts, *[zlib.crc32(text.encode()) for text in texts])
 
 
 def _checkpoint(path: Path) -> None:
@@ -193,34 +200,3 @@ def _try_checkpoint(connection: sqlite3.Connection, mode: str) -> None:
         connection.execute(f"PRAGMA wal_checkpoint({mode})")
     except sqlite3.OperationalError as error:
         journal.warning("state database not checkpointed", error=error)
-
-
-def _keep_private(path: Path) -> None:
-    """Make the file ours alone before sqlite makes it; its journal and shared memory take the mode over."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"state database {path} has version {version}, this wherryd knows up to {SCHEMA_VERSION}",
-            hint="run the newer wherryd, or move the file aside",
-            path=str(path),
-        )
-    connection.executescript(
-        f"""
-        BEGIN IMMEDIATE;
-        CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-        CREATE TABLE IF NOT EXISTS containers (
-            id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL, status TEXT NOT NULL
-        );
-        CREATE TABLE IF NOT EXISTS events (last INTEGER PRIMARY KEY, batch BLOB NOT NULL);
-        PRAGMA user_version = {SCHEMA_VERSION};
-        COMMIT;
-        """
-    )

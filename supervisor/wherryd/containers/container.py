@@ -17,6 +17,7 @@ from wherry_protocol.containers import ContainerDetails, ContainerSummary, Creat
 from wherry_protocol.health import Health
 from wherry_protocol.networks import Endpoint
 from wherry_protocol.ports import PortBinding
+from wherryd.containers.config import Config
 from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.readers import Readers
@@ -26,8 +27,6 @@ from wherryd.network.rules import ports
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from wherryd.containers.config import Config
 
 
 @dataclass(slots=True, kw_only=True)
@@ -218,3 +217,18 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return str(number)
+
+
+def restored(
+    container_id: str, name: str, config: dict[str, Any], status: dict[str, Any], containers_dir: Path
+) -> Container:
+    """Return the container that a row of the state database, or its copy, tells of."""
+    container = Container(
+        container_id=container_id,
+        name=name,
+        config=Config.from_json(config),
+        directory=containers_dir / container_id,
+        created_at=status["created_at"],
+    )
+    container.restore(status)
+    return container

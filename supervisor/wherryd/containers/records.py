@@ -50,6 +50,8 @@ class Records:
         self._events = events
         self._changes: dict[Container, _Change] = {}
         self._work = trio.Event()
+        self.on_written: Callable[[Container], None] = _nobody_copies
+        """Hears of every container whose row was written or removed."""
         events.on_emit = self._wake
 
     def add(self, container: Container) -> None:
@@ -78,6 +80,7 @@ class Records:
             self._write_changes()
             self._store.set_name(container.id, name)
         self._written()
+        self.on_written(container)
 
     def set_config(self, container: Container) -> None:
         """Write a container's changed configuration, at once. Raises NoSpace."""
@@ -85,6 +88,7 @@ class Records:
             self._write_changes()
             self._store.set_config(container.id, container.config.to_json())
         self._written()
+        self.on_written(container)
 
     def remove(self, container: Container, then: Callable[[], None]) -> None:
         """Forget a container, at once; then call `then`. Raises NoSpace, and then nothing has changed."""
@@ -92,6 +96,7 @@ class Records:
             self._write_changes()
             self._store.remove_container(container.id)
         self._written()
+        self.on_written(container)
         then()
 
     def remove_soon(self, container: Container, then: Callable[[], None]) -> None:
@@ -155,6 +160,11 @@ class Records:
     def _written(self) -> None:
         changes, self._changes = self._changes, {}
         self._events.written()
-        for change in changes.values():
+        for container, change in changes.items():
+            self.on_written(container)
             for call in change.then:
                 call()
+
+
+def _nobody_copies(container: Container) -> None:
+    """Before there are copies: they look at every container when they begin."""

@@ -2,7 +2,8 @@
 
 in the database and held by the launcher         taken back, running or just ended
 said to run, but the launcher does not have it   ended; how cannot be known; stragglers killed
-held by the launcher, not in the database        killed and let go: nobody could ever ask for it
+held by the launcher, not in the database        killed and let go: nobody could ever ask for it; taken in, if
+                                                 the database was lost
 a directory or cgroup of no container            removed
 """
 
@@ -17,8 +18,7 @@ import trio
 from wherry_protocol.containers import ExitStatus
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
-from wherryd.containers.config import Config
-from wherryd.containers.container import Container
+from wherryd.containers.container import restored
 from wherryd.containers.freezing import let_go
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.removal import remove_ended
@@ -26,10 +26,13 @@ from wherryd.containers.supervise import adopt
 from wherryd.containers.telling import tell, tell_end
 from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
+from wherryd.salvage.strays import put_aside, take_in
 
 if TYPE_CHECKING:
+    from wherryd.containers.container import Container
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted
+    from wherryd.salvage.opening import Opened
     from wherryd.store import Store
 
 END_TIMEOUT = 2.0
@@ -39,15 +42,17 @@ KILL_TIMEOUT = 5.0
 """Seconds for the processes of containers that nobody can supervise any more."""
 
 
-async def recover(services: Services, store: Store, nursery: trio.Nursery) -> None:
+async def recover(services: Services, state: Opened, nursery: trio.Nursery) -> None:
     """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
-    _load(services, store)
+    _load(services, state.store)
     failpoints.hit("recover.loaded")
     services.networks.recover()
     # What has a note is no container: processes/execs.py takes it back.
     held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
     for entry in held.values():
         container = services.registry.get(entry.id)
+        if container is None and state.rebuilt:
+            container = take_in(entry, services)
         if container is None or _recorded(container, entry):
             await _let_go(services, entry)
             continue
@@ -63,7 +68,7 @@ async def recover(services: Services, store: Store, nursery: trio.Nursery) -> No
         elif container.endpoints and container.id not in held:
             services.networks.detach(container)  # a start that came to nothing
             services.records.save(container)
-    await _sweep(services)
+    await _sweep(services, state)
     failpoints.hit("recover.swept")
 
 
@@ -83,14 +88,7 @@ def _recorded(container: Container, entry: Adopted) -> bool:
 
 def _load(services: Services, store: Store) -> None:
     for container_id, name, config, status in store.containers():
-        container = Container(
-            container_id=container_id,
-            name=name,
-            config=Config.from_json(config),
-            directory=services.settings.containers_dir / container_id,
-            created_at=status["created_at"],
-        )
-        container.restore(status)
+        container = restored(container_id, name, config, status, services.settings.containers_dir)
         services.registry.add(container)
         if status.get("untold"):
             tell(container, services, "create")
@@ -132,10 +130,12 @@ def sweep_spares(services: Services) -> None:
         services.trash.take(services.settings.spare_dir / entry.name)
 
 
-async def _sweep(services: Services) -> None:
+async def _sweep(services: Services, state: Opened) -> None:
     """Remove directories and cgroups of no container."""
     for entry in os.scandir(services.settings.containers_dir):
-        if services.registry.get(entry.name) is None:
+        if services.registry.get(entry.name) is None and state.rebuilt:
+            put_aside(entry.path, state.aside)
+        elif services.registry.get(entry.name) is None:
             services.trash.take(services.settings.containers_dir / entry.name)
     services.spare_groups.sweep({container.id for container in services.registry if container.alive})
     strays = [Path(entry.path) for entry in os.scandir(services.cgroups.v2) if entry.is_dir()]

@@ -187,6 +187,12 @@ class EventLog:
         return [_event(entry) for entry in found]
 
 
+def begin_at(store: Store, number: int, actor: str, facts: Mapping[str, str]) -> None:
+    """Let a new database's events begin above `number`, which tells why; inside a transaction."""
+    entry: Entry = (number, time.time_ns(), "daemon", "rebuild", actor, facts)
+    store.add_events(number, _pack((entry,)))
+
+
 def _last_number(store: Store, boot_id: str) -> int:
     last = store.last_event()
     known = store.meta("events_boot_id")

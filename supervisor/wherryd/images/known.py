@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-_TABLES = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS image_names (
     name TEXT PRIMARY KEY, digest TEXT NOT NULL, created_at REAL NOT NULL
 ) STRICT;
@@ -51,7 +51,7 @@ class Known:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.executescript(_TABLES)
+        database.executescript(TABLES)
         self.names: dict[str, str] = dict(database.execute("SELECT name, digest FROM image_names"))
         self._files: dict[str, tuple[Identity, str]] = {
             path: (Identity(*identity), digest)

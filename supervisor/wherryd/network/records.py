@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+TABLE = """
+CREATE TABLE IF NOT EXISTS networks (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
 class NetworkRecords:
     """The table of networks, in a database that commits by itself."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._write(
-            "CREATE TABLE IF NOT EXISTS networks "
-            "(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, config TEXT NOT NULL) WITHOUT ROWID"
-        )
+        self._write(TABLE)
 
     def __iter__(self) -> Iterator[Network]:
         """Iterate over the networks on record."""

@@ -17,7 +17,7 @@ from wherry_protocol.errors import NoSpace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_TABLE = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS volumes (
     name TEXT PRIMARY KEY, created_at REAL NOT NULL, labels TEXT NOT NULL, anonymous INTEGER NOT NULL
 ) STRICT;
@@ -45,7 +45,7 @@ class KnownVolumes:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.executescript(_TABLE)
+        database.executescript(TABLE)
         rows = database.execute("SELECT name, created_at, labels, anonymous FROM volumes")
         self._volumes = {
             name: Known(
