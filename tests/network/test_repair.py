@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 from networkkit import HOST, PEER, eventually, published
 
 from wherry import Event
+from wherryd.network.pool import READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +116,73 @@ def test_a_containers_link_is_repaired(machine: Machine, box: Box) -> None:
     assert eventually(lambda: works(machine, box), PROMISED)
     with machine.peer.server(81):
         assert box.place.reaches(PEER, 81), "the default route is not there"
+
+
+def test_a_bridge_that_was_set_down_is_up_again(machine: Machine, box: Box) -> None:
+    """Its routes, which went with that, are there again."""
+    with told(machine, "bridge"):
+        machine.host.ip(f"link set {machine.client.inspect_network('bridge').bridge} down")
+    assert eventually(lambda: works(machine, box), PROMISED)
+
+
+def test_a_bridges_route_is_repaired(machine: Machine, box: Box) -> None:
+    network = machine.client.inspect_network("bridge")
+    route = f"{network.subnets[0].subnet} dev {network.bridge}"
+    before = machine.host.ip(f"route show {route}")
+    with told(machine, "bridge"):
+        machine.host.ip(f"route del {route}")
+    assert eventually(lambda: works(machine, box), PROMISED)
+    assert machine.host.ip(f"route show {route}") == before
+
+
+def test_a_bridge_with_ipv6_is_repaired(machine: Machine) -> None:
+    network = machine.client.create_network("six", ipv6=True)
+    with machine.run(network="six") as box, box.place.server(80):
+        ip6 = str(box.endpoints[0].ip6)
+        route = f"{network.subnets[1].subnet} dev {network.bridge}"
+        before = machine.host.ip(f"-6 route show {route}")
+        for damage in (
+            f"link set {network.bridge} down",
+            f"-6 route del {route}",
+            f"-6 addr flush dev {network.bridge}",
+        ):
+            with told(machine, "bridge"):
+                machine.host.ip(damage)
+            assert eventually(lambda: machine.host.reaches(ip6, 80), PROMISED), damage
+        assert machine.host.ip(f"-6 route show {route}") == before
+        machine.client.remove(box.id, force=True)
+    machine.client.remove_network("six")
+
+
+@pytest.mark.parametrize("damage", ["nomaster", "down"])
+def test_a_link_taken_off_its_bridge_or_set_down_is_put_back(machine: Machine, box: Box, damage: str) -> None:
+    with told(machine, "link"):
+        machine.host.ip(f"link set {box.endpoints[0].link} {damage}")
+    assert eventually(lambda: works(machine, box), PROMISED)
+
+
+@pytest.mark.parametrize("damage", ["link del LINK", "link set LINK nomaster"])
+def test_a_link_that_waits_for_a_container_is_replaced(machine: Machine, box: Box, damage: str) -> None:
+    """Who comes next gets one that works."""
+    bridge = machine.client.inspect_network("bridge").bridge
+
+    def waiting() -> set[str]:
+        on_it = machine.host.ip(f"-o link show master {bridge}")
+        return set(re.findall(r"wv[^@]+", on_it)) - {endpoint.link for endpoint in box.endpoints}
+
+    assert eventually(lambda: len(waiting()) == READY), "nothing waits for containers"
+    before = waiting()
+    for name in before:
+        machine.host.ip(damage.replace("LINK", name))
+    assert eventually(lambda: len(waiting()) == READY and not waiting() & before, PROMISED)
+    with machine.run() as other:
+        assert other.place.reaches(box.ip, 80)
+
+
+def test_forwarding_is_repaired(machine: Machine, box: Box) -> None:
+    with told(machine, "forwarding"):
+        machine.host.set("net/ipv4/ip_forward", "0")
+    assert eventually(lambda: works(machine, box), PROMISED)
 
 
 def test_containers_that_end_are_no_repair(machine: Machine) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wherryd.network.rules.firewall import Firewall
 
 DEFAULT_MTU = 1500
+_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 class Bridges:
@@ -85,6 +86,17 @@ class Bridges:
             if network.up:
                 await self._raise(network)
 
+    async def forward_again(self) -> list[str]:
+        """Have the host forward packets again, if somebody ended that; return the settings that were changed.
+
+        Raises KernelFailure.
+        """
+        return [
+            _FORWARDING[version]
+            for version in [*self._forwarding]
+            if (await self._helper.call("enable_forwarding", version)).value
+        ]
+
     async def take_down(self, network: Network) -> None:
         """Remove a network's bridge. Raises KernelFailure."""
         async with self._lock:
@@ -142,7 +154,7 @@ class Bridges:
         if version in self._forwarding:
             return
         if (await self._helper.call("enable_forwarding", version)).value:
-            name = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"  # noqa: PLR2004
+            name = _FORWARDING[version]
             journal.warning("host setting changed", setting=name, value=1)
             self.notes.append(f"{name} was set to 1: containers need the host to forward packets")
         self._forwarding.add(version)

@@ -72,6 +72,13 @@ class Pool:
             os.close(warm.namespace)
             self._drop(network, warm.endpoint)
 
+    def has(self, link: str) -> Network | None:
+        """Return the network of the namespace that a link leads to, if it waits here."""
+        for network, waiting in self._ready.items():
+            if any(warm.endpoint.link == link for warm in waiting):
+                return network
+        return None
+
     async def retire(self, network: Network) -> None:
         """Give up a network's, also the one that is being made."""
         self.forget(network)

@@ -1,4 +1,4 @@
-"""Puts right what somebody removed by hand: rules, bridges, the links of running containers.
+"""Puts right what somebody changed by hand: rules, bridges, links of running containers, forwarding.
 
 Owns when that is done and that it is told: an event "network repair" and a line of the log for each. What is
 right follows from the firewall and the registry; nothing is remembered here.
@@ -66,12 +66,16 @@ class Repair:
                 await trio.sleep(PATIENCE)
                 if seen.rules or seen.unknown:
                     await self._repair_rules()
+                if seen.forwarding or seen.unknown:
+                    await self._repair_forwarding()
                 if seen.links or seen.unknown:
-                    await self._repair_links(seen.links)
+                    await self._repair_links(seen.links, everything=seen.unknown)
 
     def _cares(self, name: str) -> bool:
-        return any(name == network.bridge for network in self._up()) or any(
-            name == endpoint.link for _, endpoint in self._endpoints()
+        return (
+            any(name == network.bridge for network in self._up())
+            or any(name == endpoint.link for _, endpoint in self._endpoints())
+            or self._pool.has(name) is not None
         )
 
     def _up(self) -> Iterator[Network]:
@@ -94,24 +98,57 @@ class Repair:
         journal.warning("rules were changed by somebody, and are repaired", table=self._firewall.table)
         self._tell("repair", self._firewall.table, {"what": "rules", "name": self._firewall.table})
 
-    async def _repair_links(self, touched: set[str]) -> None:
+    async def _repair_forwarding(self) -> None:
+        try:
+            changed = await self._bridges.forward_again()
+        except WherryError as error:
+            journal.error("forwarding not repaired", error=error)
+            return
+        for name in changed:
+            journal.warning("forwarding was turned off by somebody, and is repaired", setting=name, value=1)
+            self._tell("repair", name, {"what": "forwarding", "name": name})
+
+    async def _repair_links(self, touched: set[str], *, everything: bool) -> None:
+        there = _links()
         for network in [*self._up()]:
-            if network.bridge in touched or network.bridge not in _links():
+            if everything or network.bridge in touched or network.bridge not in there:
                 await self._repair_bridge(network)
-        missing = [
-            (container, endpoint)
-            for container, endpoint in self._endpoints()
-            if endpoint.link not in _links() and container.run is not None
-        ]
-        for container, endpoint in missing:
-            await self._repair_end(container, endpoint)
+        there = _links()
+        for container, endpoint in [*self._endpoints()]:
+            if endpoint.link not in there:
+                await self._repair_end(container, endpoint)
+            elif everything or endpoint.link in touched:
+                await self._put_back(container, endpoint)
+        self._renew_pool(touched)
+
+    def _renew_pool(self, touched: set[str]) -> None:
+        """Give up what waits for containers at links that somebody touched: others are made."""
+        for network in {self._pool.has(name) for name in touched} - {None}:
+            assert network is not None  # noqa: S101 - one line above
+            self._pool.forget(network)
+            self._pool.warm(network)
+
+    async def _put_back(self, container: Container, endpoint: Endpoint) -> None:
+        """Have a running container's link on its bridge and up, if it is not."""
+        network = self._known.by_id(endpoint.network_id)
+        if network is None:
+            return
+        try:
+            astray = (await self._helper.call("enslave", network.bridge, (endpoint.link,))).value
+        except WherryError as error:
+            if container.run is not None:
+                journal.error("link not repaired", id=container.id, link=endpoint.link, error=error)
+            return
+        if astray:
+            self._tell_link(container, endpoint, "was taken off its bridge or set down")
 
     async def _repair_bridge(self, network: Network) -> None:
         """Make a bridge again, or its address; the links that were on it are put back."""
         try:
             await self._bridges.again(network)
+            there = _links()
             ends = [each.link for _, each in self._endpoints() if each.network_id == network.id]
-            await self._helper.call("enslave", network.bridge, [each for each in ends if each in _links()])
+            await self._helper.call("enslave", network.bridge, [each for each in ends if each in there])
         except WherryError as error:
             journal.error("bridge not repaired", network=network.name, bridge=network.bridge, error=error)
             return
@@ -133,9 +170,12 @@ class Repair:
             if container.run is not None:
                 journal.error("link not repaired", id=container.id, link=endpoint.link, error=error)
             return
-        journal.warning("link was removed by somebody, and is repaired", id=container.id, link=endpoint.link)
-        facts = {"what": "link", "name": network.name, "link": endpoint.link, "container": container.id}
-        self._tell("repair", network.id, facts)
+        self._tell_link(container, endpoint, "was removed")
+
+    def _tell_link(self, container: Container, endpoint: Endpoint, how: str) -> None:
+        journal.warning(f"link {how} by somebody, and is repaired", id=container.id, link=endpoint.link)
+        facts = {"what": "link", "name": endpoint.network, "link": endpoint.link, "container": container.id}
+        self._tell("repair", endpoint.network_id, facts)
 
 
 def _links() -> set[str]:

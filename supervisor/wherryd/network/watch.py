@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
-_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR = 1, 5, 9
+_GROUPS = (1, 5, 7, 9, 11, 24, 25)
+"""RTNLGRP_: LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF."""
+
 _NFNLGRP_NFTABLES = 7
 
-_RTM_DELLINK, _RTM_DELADDR = 17, 21
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_DELADDR, _RTM_DELROUTE, _RTM_NEWNETCONF = 16, 17, 21, 25, 80
 _NFT = 10 << 8
 _NFT_MSG_NEWGEN = _NFT | 15
-_IFLA_IFNAME = 3
+_IFLA_IFNAME, _RTA_OIF, _NETCONFA_FORWARDING = 3, 4, 2
 _NFTA_TABLE = 1
 """The table's name has this number in messages about tables, chains, rules, sets and elements alike."""
 
@@ -38,20 +40,24 @@ _NFTA_GEN_PROC_PID = 2
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF
-_IFINFOMSG, _NFGENMSG = 16, 4
+_IFINFOMSG, _RTMSG, _NETCONFMSG, _NFGENMSG = 16, 12, 4, 4
 _BUFFER = 1 << 20
 
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What somebody did. `unknown`: events were lost, so that it may be anything."""
+    """What somebody did. `unknown`: events were lost, so that it may be anything.
+
+    `forwarding`: the host was told not to pass packets on.
+    """
 
     rules: bool = False
+    forwarding: bool = False
     links: set[str] = field(default_factory=set[str])
     unknown: bool = False
 
     def __bool__(self) -> bool:
-        return self.rules or self.unknown or bool(self.links)
+        return self.rules or self.forwarding or self.unknown or bool(self.links)
 
 
 class Watch:
@@ -78,9 +84,7 @@ class Watch:
     async def run(self) -> None:
         """Listen, until cancelled."""
         with ExitStack() as stack:
-            links = stack.enter_context(
-                _listen(_NETLINK_ROUTE, _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)
-            )
+            links = stack.enter_context(_listen(_NETLINK_ROUTE, *_GROUPS))
             attach_filter(links, _link_filter())
             rules = stack.enter_context(_listen(_NETLINK_NETFILTER, _NFNLGRP_NFTABLES))
             async with trio.open_nursery() as nursery:
@@ -107,11 +111,17 @@ class Watch:
                 on_message(sock, kind, body)
 
     def _on_link(self, _sock: socket.socket, kind: int, body: bytes) -> None:
-        if kind == _RTM_DELLINK:
+        if kind == _RTM_NEWNETCONF:
+            forwarding = _attributes(body[_NETCONFMSG:]).get(_NETCONFA_FORWARDING)
+            self._seen.forwarding = self._seen.forwarding or forwarding == bytes(4)
+            return
+        if kind == _RTM_DELADDR:
+            name = _name_of(body[4:8])
+        elif kind == _RTM_DELROUTE:
+            name = _name_of(_attributes(body[_RTMSG:]).get(_RTA_OIF, b""))
+        else:
             text = _attributes(body[_IFINFOMSG:]).get(_IFLA_IFNAME, b"")
             name = text.rstrip(b"\0").decode(errors="replace")
-        else:
-            name = _name_of(struct.unpack_from("=I", body, 4)[0])
         if self._cares(name):
             self._seen.links.add(name)
 
@@ -164,27 +174,50 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _name_of(index: int) -> str:
+def _name_of(index: bytes) -> str:
     try:
-        return socket.if_indextoname(index)
+        return socket.if_indextoname(int.from_bytes(index, sys.byteorder))
     except OSError:
         return ""  # the link has gone with its address, which has an event of its own
 
 
 # -- filters: classic BPF; it reads numbers as big-endian, and netlink's are the machine's ------------------
 
-_LD_H, _LD_W, _JEQ, _RET = 0x28, 0x20, 0x15, 0x06
+_LD_H, _LD_W, _LD_B, _JEQ, _JSET, _RET = 0x28, 0x20, 0x30, 0x15, 0x45, 0x06
 _PASS, _DROP = 0xFFFFFFFF, 0
 _KIND_AT, _SENDER_AT = 4, 12
+_IFI_FLAGS_AT, _IFI_CHANGE_AT, _RTM_PROTOCOL_AT, _NETCONFA_IFINDEX_AT = 24, 28, 21, 24
+"""The last is the first attribute of what the kernel tells of settings (net/ipv4/devinet.c)."""
+
+_IFF_UP = 1
+_ALL = 0xFFFFFFFF
+"""As a link's changed flags: it is new. As an index of links: the setting of the whole host."""
+
+_RTPROT_KERNEL = 2
 Filter = list[tuple[int, int, int, int]]
 
 
 def _link_filter() -> Filter:
-    """Pass links and addresses that go."""
+    """Pass what goes: links, addresses and the routes that came with them; links that are set down; settings.
+
+    Not what a new link is told with, nor others' routes, nor the settings of single links.
+    """
     return [
         (_LD_H, 0, 0, _KIND_AT),
-        (_JEQ, 1, 0, _swapped(_RTM_DELLINK, 2)),
-        (_JEQ, 0, 1, _swapped(_RTM_DELADDR, 2)),
+        (_JEQ, 13, 0, _swapped(_RTM_DELLINK, 2)),
+        (_JEQ, 12, 0, _swapped(_RTM_DELADDR, 2)),
+        (_JEQ, 2, 0, _swapped(_RTM_NEWLINK, 2)),
+        (_JEQ, 6, 0, _swapped(_RTM_DELROUTE, 2)),
+        (_JEQ, 7, 10, _swapped(_RTM_NEWNETCONF, 2)),
+        (_LD_W, 0, 0, _IFI_FLAGS_AT),
+        (_JSET, 8, 0, _swapped(_IFF_UP, 4)),
+        (_LD_W, 0, 0, _IFI_CHANGE_AT),
+        (_JEQ, 6, 0, _ALL),
+        (_JSET, 4, 5, _swapped(_IFF_UP, 4)),
+        (_LD_B, 0, 0, _RTM_PROTOCOL_AT),
+        (_JEQ, 2, 3, _RTPROT_KERNEL),
+        (_LD_W, 0, 0, _NETCONFA_IFINDEX_AT),
+        (_JEQ, 0, 1, _ALL),
         (_RET, 0, 0, _PASS),
         (_RET, 0, 0, _DROP),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wherryd.kernel.namespaces import new_network_namespace
 from wherryd.network.process import rtnl
@@ -43,6 +43,7 @@ def make_bridge(
         _host.do(
             rtnl.set_link(index, name, [("IFLA_ADDRESS", mac), ("IFLA_MTU", mtu)], up=True),
             *(rtnl.new_address(index, address, prefix) for address, prefix in addresses),
+            *(rtnl.new_connected_route(index, address, prefix) for address, prefix in addresses),
         )
     except BaseException:
         _host.do(rtnl.delete_link(name))
@@ -50,13 +51,17 @@ def make_bridge(
     return index
 
 
-def enslave(bridge: str, links: Sequence[str], *, fds: list[int]) -> None:
-    """Put links onto a bridge."""
+def enslave(bridge: str, links: Sequence[str], *, fds: list[int]) -> list[str]:
+    """Have links on a bridge and up; return those that were not."""
     del fds
     master = socket.if_nametoindex(bridge)
+    astray: list[str] = []
     for name in links:
-        index = socket.if_nametoindex(name)
-        _host.do(rtnl.set_link(index, name, [("IFLA_MASTER", master)], up=True))
+        found = rtnl.link_of(_host.get(rtnl.get_link(name)))
+        if found.get_attr("IFLA_MASTER") != master or not found["flags"] & rtnl.IFF_UP:
+            _host.do(rtnl.set_link(found["index"], name, [("IFLA_MASTER", master)], up=True))
+            astray.append(name)
+    return astray
 
 
 def remove_links(names: Sequence[str], *, fds: list[int]) -> None:
@@ -196,8 +201,8 @@ def uplink_mtu(*, fds: list[int]) -> int | None:
         route = rtnl.route_of(body)
         index = route.get_attr("RTA_OIF")
         if route["dst_len"] == 0 and route["family"] == socket.AF_INET and index is not None:
-            with open(f"/sys/class/net/{socket.if_indextoname(index)}/mtu", encoding="ascii") as file:
-                return int(file.read())
+            found = _host.get(rtnl.get_link(socket.if_indextoname(index)))
+            return cast("int", rtnl.link_of(found).get_attr("IFLA_MTU"))
     return None
 
 

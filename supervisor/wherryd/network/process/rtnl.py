@@ -23,6 +23,7 @@ from pyroute2.netlink import (  # type: ignore[import-untyped]  # it has no type
 )
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]  # as above
     RTM_DELLINK,
+    RTM_GETLINK,
     RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -46,7 +47,11 @@ _DONE = 3
 _SIZE = 1 << 18
 _IFA_F_NODAD = 2
 _RT_TABLE_MAIN = 254
-_RTPROT_STATIC = 4
+_RTPROT_KERNEL, _RTPROT_STATIC = 2, 4
+_RT_SCOPE_LINK = 253
+_METRIC6 = 256
+"""What the kernel gives the route that comes with an address of IPv6 (IP6_RT_PRIO_ADDRCONF)."""
+
 _RTN_UNICAST = 1
 
 
@@ -110,6 +115,19 @@ class Rtnl:
                         raise failure
                 else:
                     found.append(body)
+
+    def get(self, message: Message) -> bytes:
+        """Return the body of the one answer to a request. Raises OSError."""
+        self._sequence += 1
+        struct.pack_into("=I", message.data, 8, self._sequence)
+        self._sock.send(message.data)
+        while True:
+            for kind, sequence, body in self._read():
+                if sequence == self._sequence and kind != _ERROR:
+                    return body
+                if sequence == self._sequence:
+                    number = -struct.unpack_from("=i", body)[0]
+                    raise OSError(number, os.strerror(number), message.what)
 
     def _read(self) -> Generator[tuple[int, int, bytes]]:
         data = self._sock.recv(_SIZE)
@@ -215,6 +233,32 @@ def new_default_route(index: int, gateway: str) -> Message:
     attrs = [("RTA_GATEWAY", gateway), ("RTA_OIF", index)]
     data = _encode(message, RTM_NEWROUTE, _NEW, attrs)
     return Message(f"default route through {gateway}", data, (errno.EEXIST,))
+
+
+def new_connected_route(index: int, address: str, prefix: int) -> Message:
+    """Return the request for the route that came with a link's address; one that is there is fine."""
+    network = ip_interface(f"{address}/{prefix}").network
+    message: Any = rtmsg()
+    message["family"] = socket.AF_INET if network.version == 4 else socket.AF_INET6  # noqa: PLR2004 - of IP
+    message["dst_len"], message["table"] = prefix, _RT_TABLE_MAIN
+    message["proto"], message["type"] = _RTPROT_KERNEL, _RTN_UNICAST
+    attrs: list[tuple[str, Any]] = [("RTA_DST", str(network.network_address)), ("RTA_OIF", index)]
+    if network.version == 4:  # noqa: PLR2004 - as above
+        message["scope"] = _RT_SCOPE_LINK
+        attrs.append(("RTA_PREFSRC", address))
+    else:
+        attrs.append(("RTA_PRIORITY", _METRIC6))
+    return Message(f"route to {network}", _encode(message, RTM_NEWROUTE, _NEW, attrs), (errno.EEXIST,))
+
+
+def get_link(name: str) -> Message:
+    """Return the request for a link's state."""
+    return Message(f"link {name}", _link(RTM_GETLINK, NLM_F_REQUEST, [("IFLA_IFNAME", name)]))
+
+
+def link_of(body: bytes) -> Any:
+    """Decode the answer to `get_link`."""
+    return _decode(ifinfmsg, body)
 
 
 def list_routes() -> Message:
