@@ -32,6 +32,17 @@ def told(client: Client, place: int, *filters: tuple[str, str]) -> list[Event]:
     return [each for each in found if isinstance(each, Event)]
 
 
+def await_output(client: Client, ref: str, wanted: bytes) -> None:
+    """Wait until a container has printed that: what it does before is done then."""
+    seen = b""
+    with client.log_stream(ref, follow=True) as outputs:
+        for output in outputs:
+            seen += output.data
+            if seen.endswith(wanted):
+                return
+    raise AssertionError(f"{ref} never printed {wanted!r}, only {seen!r}")
+
+
 def actions(events: list[Event]) -> list[str]:
     return [event.action for event in events]
 
@@ -54,8 +65,9 @@ def test_every_change_has_its_event(wherryd: Daemon, busybox: Path) -> None:
     with wherryd.client() as client:
         place = client.last_event()
         made = client.run_detached(
-            spec(busybox, "trap 'exit 7' TERM; while :; do read -t 9 x; done", stdin=True)
+            spec(busybox, "trap 'exit 7' TERM; echo trapped; while :; do read -t 9 x; done", stdin=True)
         )
+        await_output(client, made.id, b"trapped\n")
         client.pause(made.id)
         with pytest.raises(Conflict):
             client.pause(made.id)

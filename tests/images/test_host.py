@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from support.forms import within
 
 from wherryd.images import host
 
@@ -61,7 +62,13 @@ def run(image: RootImage, tmp_path: Path, *command: str) -> str:
         (("id", "www-data"), "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n"),
         (("sh", "-c", "ps -o comm= -p 1"), "sh\n"),
         (("sh", "-c", "ls -ld /tmp /var/tmp | cut -c1-10"), "drwxrwxrwt\ndrwxrwxrwt\n"),
-        (("getent", "services", "https"), "https                 443/tcp\n"),
+        pytest.param(
+            *(("getent", "services", "https"), "https                 443/tcp\n"),
+            marks=pytest.mark.skipif(
+                not Path("/etc/services").exists(),
+                reason="this machine has no /etc/services (Debian: netbase)",
+            ),
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -150,7 +157,7 @@ async def test_warm_resolve_is_cheap(store: ImageStore) -> None:
         before = time.perf_counter()
         await store.resolve("host", None)
         best = min(best, time.perf_counter() - before)
-    assert best < 0.0005
+    assert best < within(0.0005)
 
 
 async def test_half_made_skeleton_is_removed_at_start(store: ImageStore, state: Path) -> None:
