@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.forms import LONG, rounds
 from support.groupkit import cpu_seconds, directories, group_of, members, one_cpu, said, tree_of
 
 from wherry import RunSpec
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from wherry import Client
     from wherry.result import Result
-
-LONG = bool(os.environ.get("WHERRY_TEST_LONG"))
-"""The long form: five seconds of measuring, a thousand starts."""
 
 MEGABYTE = 1 << 20
 PROMPT = 1.0
@@ -305,7 +303,7 @@ def test_starts_leave_no_group(wherryd: Daemon, client: Client, busybox: Path) -
     """With limits in every controller, and with those that fail half way."""
     before = set(directories(wherryd))
     broken = RunSpec(image=str(busybox), command=("/no/such",), network="none", limits=Limits(cpu_quota=5000))
-    for number in range(1000 if LONG else 25):
+    for number in range(rounds(short=25, long=1000)):
         run(client, busybox, "true", memory=32 * MEGABYTE, cpu_quota=50_000, **one_cpu(wherryd))
         if number % 5 == 0:
             with pytest.raises(WherryError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.forms import within
 
 from wherry import ContainerFailed, ExitStatus, HealthCheck, RunSpec
 from wherry_protocol.limits import Limits
@@ -28,7 +29,7 @@ AT_ONCE = 8
 MIB = 1 << 20
 HOG = "tail -c 2000000000 /dev/zero"
 """Keeps all that it reads: it grows until something stops it, within some milliseconds."""
-PATIENCE = 15.0
+PATIENCE = within(15.0)
 
 HIERARCHIES = find_hierarchies()
 V2 = "memory" in HIERARCHIES.v2_controllers

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support import proc
+from support.forms import within
 from support.terminal import Terminal
 
 from wherryd.kernel.hierarchies import find_hierarchies
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from wherry import Client
 
-READY_TIMEOUT = 15.0
-STOP_TIMEOUT = 15.0
-GONE_TIMEOUT = 10.0
-COMMAND_TIMEOUT = 60.0
+READY_TIMEOUT = within(15.0)
+STOP_TIMEOUT = within(15.0)
+GONE_TIMEOUT = within(10.0)
+COMMAND_TIMEOUT = within(60.0)
 
 living: list[Daemon] = []
 """Every supervisor that runs now, for the leak guard."""

@@ -11,8 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from support import daemon, proc
+from support.forms import within
 
-PATIENCE = 5.0
+PATIENCE = within(5.0)
 """Seconds for what a supervisor does after it answered: deleting files, closing descriptors."""
 
 NFT = shutil.which("nft")

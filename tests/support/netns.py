@@ -14,12 +14,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from support.forms import within
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
-TIMEOUT = 3.0
+TIMEOUT = within(3.0)
 DROPPED = 0.4
 """Seconds after which a connection is taken for dropped; one is made in under a millisecond."""
 

@@ -13,11 +13,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from support.forms import within
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SIZE = (24, 80)
-TIMEOUT = 10.0
+TIMEOUT = within(10.0)
 
 
 class Terminal:
