@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.images import ImageSummary
     from wherry_protocol.networks import Endpoint, EndpointSpec, NetworkSummary
+    from wherry_protocol.restarts import RestartPolicy
     from wherry_protocol.stats import Stats, StatsSample
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
     from wherry_protocol.volumes import VolumeSummary
@@ -69,7 +70,8 @@ __all__ = [
     "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
     "ImageError", "ImageSummary", "InternalError", "KernelFailure", "Missed", "MountPoint",
     "NetworkSummary", "NoSpace",
-    "NotFound", "Output", "Pong", "Probe", "Progress", "ProtocolError", "Pruned", "Result", "RunSpec",
+    "NotFound", "Output", "Pong", "Probe", "Progress", "ProtocolError", "Pruned", "RestartPolicy",
+    "Result", "RunSpec",
     "Started", "Stats", "StatsSample", "SystemInfo", "Tmpfs", "Ulimit", "UnknownOperation", "Unsupported",
     "Usage", "VersionInfo", "Volume", "VolumeSummary", "WherryError", "__version__",
 ]  # fmt: skip
@@ -89,6 +91,7 @@ _HOMES = {
     "wherry_protocol.housekeeping": "Pruned Usage",
     "wherry_protocol.images": "ImageSummary",
     "wherry_protocol.networks": "Endpoint EndpointSpec NetworkSummary",
+    "wherry_protocol.restarts": "RestartPolicy",
     "wherry_protocol.stats": "Stats StatsSample",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
     "wherry_protocol.volumes": "VolumeSummary",

@@ -41,6 +41,8 @@ def container_row(summary: ContainerSummary, now: float, *, whole: bool = False)
         "Networks": ",".join(summary.networks),
         "Ports": ports_column(summary.ports) if summary.ports else "",
         "OOMKilled": summary.oom_kills > 0,
+        "Requires": ",".join(summary.requires),
+        "NextStartAt": rfc3339_seconds(summary.next_start_at) if summary.next_start_at else "",
     }
 
 
@@ -87,7 +89,14 @@ def _status_words(summary: ContainerSummary, now: float) -> str:
             word = "Exited" if summary.state == "exited" else "Restarting"
             code = summary.exit.exit_code if summary.exit else None
             ago = human_duration(now - (summary.finished_at or now))
-            return f"{word} ({'unknown' if code is None else code}) {ago} ago"
+            return f"{word} ({'unknown' if code is None else code}) {ago} ago{_next_words(summary, now)}"
+
+
+def _next_words(summary: ContainerSummary, now: float) -> str:
+    if summary.next_start_at is None:
+        return ""
+    seconds = summary.next_start_at - now
+    return ", next try now" if seconds < 1 else f", next try in {human_duration(seconds)}"
 
 
 def container_document(details: ContainerDetails) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def _state(details: ContainerDetails) -> dict[str, Any]:
     summary = details.summary
     return {
         "Status": summary.state,
-        "Running": summary.state in {"running", "paused"},
+        "Running": summary.state in {"running", "paused", "restarting"},
         "Paused": summary.state == "paused",
         "Restarting": summary.state == "restarting",
         "OOMKilled": summary.exit.oom_killed if summary.exit else summary.oom_kills > 0,
@@ -132,9 +141,10 @@ def _state(details: ContainerDetails) -> dict[str, Any]:
         "Dead": False,
         "Pid": details.pid or 0,
         "ExitCode": _exit_code(summary.exit),
-        "Error": (summary.exit.error if summary.exit else None) or "",
+        "Error": details.start_error or (summary.exit.error if summary.exit else None) or "",
         "StartedAt": rfc3339_seconds(summary.started_at),
         "FinishedAt": rfc3339_seconds(summary.finished_at),
+        **({"NextStartAt": rfc3339_seconds(summary.next_start_at)} if summary.next_start_at else {}),
         **({"Health": _health(details.health)} if details.health else {}),
     }
 
@@ -188,7 +198,8 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
         "DnsSearch": list(spec.dns_search),
         "DnsOptions": list(spec.dns_options),
         "ExtraHosts": list(spec.extra_hosts) or None,
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": spec.restart.name, "MaximumRetryCount": spec.restart.max_retries},
+        "Requires": list(spec.requires),
         "AutoRemove": spec.auto_remove,
         "Privileged": False,
         "ReadonlyRootfs": spec.read_only,

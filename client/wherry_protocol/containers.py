@@ -7,6 +7,7 @@ from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluate
 from wherry_protocol.limits import NO_LIMITS, Limits
 from wherry_protocol.networks import DEFAULT, Endpoint, EndpointSpec
 from wherry_protocol.ports import PortBinding, PublishedPort  # noqa: TC001 - evaluated by convert.py
+from wherry_protocol.restarts import NO_RESTART, RestartPolicy
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import Literal, Mapping
 from wherry_protocol.value import Value
@@ -80,6 +81,8 @@ class RunSpec(Value):
     replace the host's in resolv.conf; `extra_hosts` are "NAME:IP" ("NAME:host-gateway": the bridge) for
     /etc/hosts. `ports` are reachable from outside; `publish_all` adds what the image or `expose` ("80/tcp")
     names, each at a free port of the host.
+    `restart` says whether it is started again when it has ended. `requires` are names of containers that are
+    started before it, and have to be healthy if they have a healthcheck.
 
     Example:
         RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
@@ -119,6 +122,8 @@ class RunSpec(Value):
     auto_remove: bool = False
     health: HealthCheck | None = None
     limits: Limits = NO_LIMITS
+    restart: RestartPolicy = NO_RESTART
+    requires: tuple[str, ...] = ()
 
 
 class ExitStatus(Value):
@@ -161,7 +166,7 @@ class ContainerSummary(Value):
 
     `health` is "starting", "healthy" or "unhealthy", None without a healthcheck. `mounts` are
     host paths, and names of volumes. `oom_kills` are processes of the present or last run that the kernel
-    killed for want of memory.
+    killed for want of memory. `next_start_at` is set while it is restarting; `requires` are names.
     """
 
     id: str
@@ -180,6 +185,8 @@ class ContainerSummary(Value):
     ports: tuple[PortBinding, ...] = ()
     oom_kills: int = 0
     networks: tuple[str, ...] = ()
+    next_start_at: float | None = None
+    requires: tuple[str, ...] = ()
 
 
 class MountPoint(Value):
@@ -199,7 +206,8 @@ class ContainerDetails(Value):
 
     `path` and `args` are the resolved command; `env` is the resolved environment;
     `image_digest` is "sha256:…" for archives; `exposed_ports` are the image's, as "80/tcp".
-    `health_check` has everything said that the request left out.
+    `health_check` has everything said that the request left out. `restart_count` is how often its restart
+    policy has started it since somebody did; `start_error` why the last of these came to nothing.
     """
 
     summary: ContainerSummary
@@ -217,6 +225,7 @@ class ContainerDetails(Value):
     directory: str
     cgroup_path: str
     restart_count: int = 0
+    start_error: str | None = None
     health: Health | None = None
     health_check: HealthCheck | None = None
     mounts: tuple[MountPoint, ...] = ()

@@ -30,6 +30,7 @@ MODULES = (
     "networks",
     "stats",
     "ports",
+    "restarts",
 )
 
 ENVELOPE = ("id", "op", "fds")

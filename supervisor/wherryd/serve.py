@@ -33,6 +33,7 @@ from wherryd.containers.oom import OomWatch
 from wherryd.containers.records import Records
 from wherryd.containers.recovery import recover, sweep_spares
 from wherryd.containers.registry import Registry
+from wherryd.containers.restarting import Restarts
 from wherryd.containers.services import Services
 from wherryd.containers.spares import Spares
 from wherryd.containers.trash import Trash
@@ -189,7 +190,7 @@ def _services(
     pump: LogPump,
     spare_groups: SpareGroups,
 ) -> Services:
-    events = EventLog(store, BOOT_ID.read_text(encoding="ascii").strip())
+    events = EventLog(store, _boot_id())
     trash = Trash(settings.trash_dir)
     registry = Registry()
     records = Records(store, events)
@@ -200,6 +201,7 @@ def _services(
         events=events,
         health=HealthWatch(),
         oom=OomWatch(),
+        restarts=Restarts(),
         images=images,
         launcher=launcher,
         pump=pump,
@@ -225,12 +227,17 @@ def _services(
     )
 
 
+def _boot_id() -> str:
+    return BOOT_ID.read_text(encoding="ascii").strip()
+
+
 async def _serve_containers(
     services: Services, state: Opened, recovered: Callable[[], None], ready: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
-        await recover(services, state, nursery)
+        services.restarts.begin(services, nursery, manager)
+        await recover(services, state, nursery, _boot_id())
         recovered()
         services.networks.reclaim()
         nursery.start_soon(services.networks.restore)
@@ -239,6 +246,7 @@ async def _serve_containers(
         execs = Execs(services, nursery)
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))
+        services.restarts.open()
         context = Context(manager=manager, execs=execs, facts=find_facts(services.cgroups))
         await _serve_clients(services, Verbs(context), ready)
         sd_notify("STOPPING=1")

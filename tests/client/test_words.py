@@ -64,6 +64,14 @@ def details(spec: RunSpec, **fields: Any) -> ContainerDetails:
         ({"state": "restarting", "finished_at": NOW, "exit": ExitStatus(code=1)},
          "Restarting (1) Less than a second ago"),
         ({"log_trouble": "disk full"}, "Up 3 seconds (log stuck: disk full)"),
+        (
+            {"state": "restarting", "exit": ExitStatus(), "finished_at": NOW - 4, "next_start_at": NOW + 9},
+            "Restarting (unknown) 4 seconds ago, next try in 9 seconds",
+        ),
+        (
+            {"state": "restarting", "exit": ExitStatus(), "finished_at": NOW - 70, "next_start_at": NOW - 1},
+            "Restarting (unknown) About a minute ago, next try now",
+        ),
     ],
 )  # fmt: skip
 def test_status_is_dockers(fields: dict[str, Any], says: str) -> None:
@@ -78,6 +86,7 @@ def test_a_row_has_dockers_keys_and_cuts() -> None:
         "CreatedAt": "2027-01-15T07:58:00.000000000Z", "RunningFor": "2 minutes ago",
         "Status": "Up 3 seconds", "State": "running", "Names": "web", "Labels": "a=1,b=",
         "Mounts": "", "Ports": "", "Networks": "", "OOMKilled": False,
+        "Requires": "", "NextStartAt": "",
     }  # fmt: skip
     whole = container_row(summary(command=words), NOW, whole=True)
     assert (whole["ID"], whole["Command"]) == ("ab" * 32, '"sh -c echo a long command"')

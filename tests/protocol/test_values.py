@@ -34,6 +34,7 @@ HINTS: dict[str, Any] = {
     "HealthStatus": st.sampled_from(["starting", "healthy", "unhealthy"]),
     "Transport": st.sampled_from(["tcp", "udp"]),
     "Compression": st.sampled_from(["none", "gzip", "bzip2", "xz", "zstd"]),
+    "PolicyName": st.sampled_from(["no", "on-failure", "always", "unless-stopped"]),
     "OomVictim": st.sampled_from(["init", "child", "group"]),
     "Propagation": st.sampled_from(["rprivate", "private", "rslave", "slave"]),
 }  # fmt: skip

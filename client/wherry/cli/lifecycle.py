@@ -22,26 +22,37 @@ _AT_ONCE = 32
 """Threads, each with a connection: a stop spends its time waiting."""
 
 
-def for_each(refs: Sequence[str], act: Callable[[str], str]) -> int:
+def for_each(refs: Sequence[str], act: Callable[[str], str], *, again: bool = False) -> int:
     """Do something to every container at once and print what it returns, in the order given.
 
     The error of a single reference is raised; those of several are lines of their own, and the code is 1.
+    With `again`, what failed is tried again as long as others succeeded: these may have been in its way.
     """
     if len(refs) == 1:
         print(act(refs[0]))
         return 0
+    failed = _round(refs, act)
+    while again and failed and len(failed) < len(refs):
+        refs = [*failed]
+        failed = _round(refs, act)
+    for error in failed.values():
+        complain(str(error))
+    return 1 if failed else 0
+
+
+def _round(refs: Sequence[str], act: Callable[[str], str]) -> dict[str, WherryError]:
+    """Do it once to each; return the errors by reference."""
     from concurrent.futures import ThreadPoolExecutor
 
-    code = 0
+    failed: dict[str, WherryError] = {}
     with ThreadPoolExecutor(max_workers=min(len(refs), _AT_ONCE)) as threads:
-        futures = [threads.submit(act, ref) for ref in refs]
-        for future in futures:
+        futures = [(ref, threads.submit(act, ref)) for ref in refs]
+        for ref, future in futures:
             try:
                 print(future.result(), flush=True)
             except WherryError as error:
-                complain(str(error))
-                code = 1
-    return code
+                failed[ref] = error
+    return failed
 
 
 def _refs(parser: Parser) -> None:
@@ -151,7 +162,7 @@ def _remove(client: Client, args: Namespace) -> int:
         client.remove(ref, force=args.force, volumes=args.volumes)
         return ref
 
-    return for_each(args.refs, act)
+    return for_each(args.refs, act, again=True)
 
 
 def _rename(client: Client, args: Namespace) -> int:

@@ -11,8 +11,10 @@ from wherry.cli.health_options import add_health_options, health_check
 from wherry.cli.limit_options import add_limit_options, add_oom_options, limits_from
 from wherry.cli.network_options import add_network_options, network_fields
 from wherry.cli.port_options import add_port_options, port_fields
+from wherry.cli.restart_options import add_restart_options, policy_from, requires_from
 from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
+from wherry_protocol.restarts import NO_RESTART
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def add_options(parser: Parser) -> None:
     add_oom_options(parser)
     add_port_options(parser)
     add_health_options(parser)
+    add_restart_options(parser)
     add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 
 
@@ -108,7 +111,7 @@ def spec_from(args: Namespace) -> RunSpec:
         ulimits=tuple(map(ulimit, args.ulimit)), labels=labels(args.label),
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, **network_fields(args),
         stdin=args.interactive, tty=args.tty, health=health_check(args), limits=limits_from(args),
-        **port_fields(args),
+        restart=policy_from(args) or NO_RESTART, requires=requires_from(args) or (), **port_fields(args),
     )  # fmt: skip
 
 

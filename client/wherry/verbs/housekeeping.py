@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import ContainerDetails
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.limits import Limits
+    from wherry_protocol.restarts import RestartPolicy
 else:
     housekeeping = Lazy("wherry_protocol.housekeeping")
     protocol_limits = Lazy("wherry_protocol.limits")
@@ -36,13 +37,16 @@ class HousekeepingVerbs(VerbsBase):
         stop_signal: str | None = None,
         stop_timeout: float | None = None,
         limits: Limits | None = None,
+        restart: RestartPolicy | None = None,
+        requires: Sequence[str] | None = None,
     ) -> ContainerDetails:
         """Change what may change of a container, running or not; return everything about it.
 
         The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is,
         also in `limits`, where -1 takes `cpu_quota`, `memory`, `memory_swap`, `memory_reservation` or `pids`
-        away. Raises Conflict when more memory is in use than it may have then, KernelFailure and Unsupported
-        when the kernel does not take a limit: nothing is changed then.
+        away. `requires` replaces all that was required. Raises Conflict when more memory is in use than it
+        may have then, KernelFailure and Unsupported when the kernel does not take a limit: nothing is changed
+        then.
         """
         return self.call(
             housekeeping.Update(
@@ -52,6 +56,8 @@ class HousekeepingVerbs(VerbsBase):
                 stop_signal=stop_signal,
                 stop_timeout=stop_timeout,
                 limits=limits or protocol_limits.NO_LIMITS,
+                restart=restart,
+                requires=None if requires is None else tuple(requires),
             )
         )
 

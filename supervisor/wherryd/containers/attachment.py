@@ -16,9 +16,9 @@ from wherryd.logs.reader import read
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    import trio
-
+    from wherry_protocol.containers import ExitStatus
     from wherryd.containers.container import Container, Run
+    from wherryd.containers.over import Over
     from wherryd.logs.log import Log
     from wherryd.logs.reader import Chunk
 
@@ -31,7 +31,7 @@ class Attachment:
         self._log: Log | None = None
         self._log_offset = 0
         self._files: Files | None = None
-        self._ended: trio.Event | None = None
+        self._ended: Over | None = None
         self.fds: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
@@ -66,10 +66,20 @@ class Attachment:
         if self._log is None:
             raise RuntimeError("the attachment is not open")
         files, self._files = self._files, None
-        return read(self._log, follow=True, from_offset=self._log_offset, files=files)
+        return read(self._log, follow=True, from_offset=self._log_offset, files=files, run_end=self._run_end)
 
-    async def wait_ended(self) -> None:
-        """Wait until the run is over and recorded."""
+    def _run_end(self) -> int | None:
+        """Return where the run's output ends, once that is known: the next run's may follow there."""
+        return None if self._ended is None else self._ended.log_end
+
+    async def wait_ended(self) -> ExitStatus | None:
+        """Return how the run ended, once it is over and recorded; None when it never began."""
         if self._ended is None:
             raise RuntimeError("the attachment is not open")
         await self._ended.wait()
+        return self._ended.status
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the run is over and recorded."""
+        return self._ended is not None and self._ended.is_set()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from wherry_protocol.containers import MountPoint, RunSpec
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.health import HealthCheck
-from wherryd.containers import healthcheck
+from wherry_protocol.restarts import NO_RESTART
+from wherryd.containers import healthcheck, restart_policy
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from wherry_protocol.limits import Limits
     from wherry_protocol.processes import ExecSpec
+    from wherry_protocol.restarts import RestartPolicy
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
@@ -120,6 +122,8 @@ def check_spec(spec: RunSpec) -> None:
     check_timeout(spec.stop_timeout)
     if spec.health is not None:
         healthcheck.check(spec.health)
+    if spec.restart is not NO_RESTART:
+        restart_policy.check(spec)
     check_mounts(spec)
     ports.check(spec)
 
@@ -179,11 +183,16 @@ def changed(
     stop_signal: str | None,
     stop_timeout: float | None,
     limits: Limits,
+    restart: RestartPolicy | None = None,
+    requires: tuple[str, ...] | None = None,
 ) -> Config:
     """Return a container's configuration with some of it changed. Raises BadRequest naming the value."""
-    nothing = not labels and not remove_labels and stop_signal is None and stop_timeout is None
-    if nothing and limits is config.spec.limits:
-        raise BadRequest("update: nothing to change", hint="give a limit, label, stop signal or stop timeout")
+    said = (stop_signal, stop_timeout, restart, requires)
+    if not labels and not remove_labels and said == (None,) * 4 and limits is config.spec.limits:
+        raise BadRequest(
+            "update: nothing to change",
+            hint="give a limit, label, restart policy, stop signal or stop timeout",
+        )
     kept = {key: value for key, value in config.spec.labels.items() if key not in remove_labels}
     spec = config.spec.replace(labels={**kept, **labels}, limits=limits)
     number = config.stop_signal
@@ -191,6 +200,10 @@ def changed(
         number, spec = signal_number(stop_signal), spec.replace(stop_signal=stop_signal)
     if stop_timeout is not None:
         spec = spec.replace(stop_timeout=check_timeout(stop_timeout))
+    if restart is not None:
+        spec = spec.replace(restart=restart)
+    if requires is not None:
+        spec = spec.replace(requires=requires)
     _check_labels(spec.labels)
     return replace(config, spec=spec, stop_signal=number)
 

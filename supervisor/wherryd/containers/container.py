@@ -20,7 +20,10 @@ from wherry_protocol.ports import PortBinding
 from wherryd.containers.config import Config
 from wherryd.containers.lifecycle import Event, Phase, after, shown
 from wherryd.containers.oom_verdict import OomState
+from wherryd.containers.over import Over
 from wherryd.containers.readers import Readers
+from wherryd.containers.restart_policy import UNTRIED
+from wherryd.containers.restart_state import RestartState
 from wherryd.logs.log import Log
 from wherryd.network.modes import names_of
 from wherryd.network.rules import ports
@@ -80,7 +83,7 @@ class Container:
         """The ports that it publishes, while it runs: see network/rules/firewall.py."""
         self.changing_networks = trio.Lock()
         self.provisional = False
-        """Set while a `run` starts it for the first time: a crash takes it away."""
+        """Set while a `run` starts it, or is to, for the first time: a crash takes it away."""
         self.recorded = True
         """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
@@ -89,6 +92,8 @@ class Container:
         """What the probes of its present or last run said; None when it has no healthcheck."""
         self.stopping = False
         """Set while a stop waits for the run to end: the event log says so."""
+        self.restart = RestartState()
+        """What its restart policy goes by."""
         self.oom = OomState()
         """What is known of OOM kills in its present or last run."""
         self.holds = 0
@@ -100,14 +105,24 @@ class Container:
         self.pid: int | None = None
         self.started = trio.Event()
         """Set when the start under way has come to its end, good or bad."""
-        self.ended = trio.Event()
-        """Set when the present (or the first) run is over and recorded, or the container is removed."""
+        self.ended = Over()
+        """Set when the present (or the next) run is over and recorded, or the container is removed."""
 
     def move(self, event: Event) -> None:
         """Take the next phase. Raises Conflict when the present one does not allow the event."""
         self.phase = after(self.phase, event, self.name)
         if self.phase is Phase.CREATED and self.finished_at is not None:
             self.phase = Phase.EXITED
+
+    def next_run(self) -> None:
+        """Have `ended` be the end of the run that is to come, if that of the last one has been told."""
+        if self.ended.is_set():
+            self.ended = Over()
+
+    @property
+    def active(self) -> bool:
+        """Whether it is alive, or its restart policy is about to start it again."""
+        return self.alive or self.phase is Phase.RESTARTING
 
     @property
     def alive(self) -> bool:
@@ -123,10 +138,12 @@ class Container:
         health = {"health": self.health.to_wire()} if self.health is not None else {}
         endpoints = {"endpoints": [each.to_wire() for each in self.endpoints]} if self.endpoints else {}
         bindings = {"ports": [each.to_wire() for each in self.ports]} if self.ports else {}
+        restart = {"restart": said} if (said := self.restart.to_json()) else {}
         return {
             **health,
             **endpoints,
             **bindings,
+            **restart,
             "phase": self._lasting_phase.value,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -139,6 +156,8 @@ class Container:
     @property
     def _lasting_phase(self) -> Phase:
         """What to make of it after a crash: one that was there before is as it was."""
+        if self.provisional and self.phase is Phase.CREATED:
+            return Phase.STARTING  # it waits for what it requires
         if self.phase is not Phase.STARTING or self.provisional:
             return self.phase
         return Phase.CREATED if self.finished_at is None else Phase.EXITED
@@ -154,8 +173,9 @@ class Container:
         self.health = Health.from_wire(status["health"]) if "health" in status else None
         self.endpoints = tuple(map(Endpoint.from_wire, status.get("endpoints", ())))
         self.ports = tuple(map(PortBinding.from_wire, status.get("ports", ())))
+        self.restart.restore(status.get("restart", {}))
         if not self.alive and self.exit is not None:
-            self.ended.set()
+            self.ended.set(self.exit)
 
     def summary(self) -> ContainerSummary:
         """Return its row of `ps`."""
@@ -164,7 +184,9 @@ class Container:
             name=self.name,
             image=self.config.image.reference,
             command=self.config.args,
-            state=shown(self.phase, ended_before=self.finished_at is not None),
+            state=shown(
+                self.phase, ended_before=self.finished_at is not None, again=self.restart.tries is not UNTRIED
+            ),
             created_at=self.created_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
@@ -176,6 +198,8 @@ class Container:
             networks=names_of(self.config.spec),
             ports=ports.shown(self.ports, self.config) if self.alive else (),
             oom_kills=(self.exit.oom_kills or 0) if self.exit is not None else self.oom.told,
+            next_start_at=self.restart.due_at if self.phase is Phase.RESTARTING else None,
+            requires=self.config.spec.requires,
         )
 
     @property
@@ -204,6 +228,8 @@ class Container:
             log_path=str(self.directory / "log"),
             directory=str(self.directory),
             cgroup_path=cgroup_path,
+            restart_count=self.restart.tries.count,
+            start_error=self.restart.error,
             mounts=config.mounts,
             health=self.shown_health,
             health_check=config.health,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure
+from wherry_protocol.restarts import NO_RESTART
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all
 from wherryd.containers.freezing import unpause
@@ -26,10 +27,20 @@ KILL_TIMEOUT = 15.0
 """Seconds for a container to end after SIGKILL; longer means that it is stuck in the kernel."""
 
 
-async def stop(container: Container, services: Services, timeout: float | None) -> None:
-    """Stop signal, `timeout` seconds (None: the container's own), SIGKILL; returns when it has ended."""
+async def stop(
+    container: Container, services: Services, timeout: float | None, *, for_good: bool = True
+) -> None:
+    """Stop signal, `timeout` seconds (None: the container's own), SIGKILL; returns when it has ended.
+
+    `for_good`: it is somebody's wish, which its restart policy respects.
+    """
+    if for_good and container.active:
+        mark_stopped(container, services)
     if container.phase is Phase.STARTING:
         await container.started.wait()
+    if container.phase is Phase.RESTARTING and for_good:
+        tell(container, services, "stop")
+        services.restarts.give_up(container)
     if not container.alive:
         return
     container.stopping = True
@@ -48,12 +59,37 @@ async def stop(container: Container, services: Services, timeout: float | None) 
 
 async def force(container: Container, services: Services) -> None:
     """Kill it; whoever reads its files is cut off."""
+    if container.active:
+        mark_stopped(container, services)
     if container.phase is Phase.STARTING:
         await container.started.wait()
     if container.readers:
         await container.readers.cut_off()
+    if container.phase is Phase.RESTARTING:
+        services.restarts.give_up(container)
     if container.alive:
         await _kill_all(container, services)
+
+
+def mark_stopped(container: Container, services: Services) -> None:
+    """Take note that somebody wants it stopped, before it is: a crash in between changes nothing of that."""
+    container.restart.stopped = True
+    if container.config.spec.restart is not NO_RESTART:
+        services.records.save(container)
+
+
+def kill(container: Container, services: Services, number: int) -> None:
+    """Send a signal that somebody asked for. Raises Conflict when it does not run.
+
+    What is to end the container does so for good. One that waits for its next start has nobody to signal.
+    """
+    if number in (signal.SIGKILL, container.config.stop_signal):
+        if container.active:
+            mark_stopped(container, services)
+        if container.phase is Phase.RESTARTING:
+            services.restarts.give_up(container)
+            return
+    send_signal(container, services, number)
 
 
 async def _kill_all(container: Container, services: Services) -> None:

@@ -60,6 +60,8 @@ _HINTS: dict[tuple[Phase, Event], str] = {
     (Phase.RUNNING, Event.REMOVE): "stop it first, or use rm -f",
     (Phase.PAUSED, Event.REMOVE): "stop it first, or use rm -f",
     (Phase.PAUSED, Event.START): "use unpause",
+    (Phase.RESTARTING, Event.REMOVE): "stop it first, or use rm -f",
+    (Phase.RESTARTING, Event.PAUSE): "wait until it runs",
 }
 
 
@@ -73,8 +75,10 @@ def after(phase: Phase, event: Event, name: str) -> Phase:
     return found
 
 
-def shown(phase: Phase, *, ended_before: bool) -> State:
-    """Return the state that people see."""
+def shown(phase: Phase, *, ended_before: bool, again: bool = False) -> State:
+    """Return the state that people see; `again`: its restart policy starts it."""
+    if phase is Phase.STARTING and again:
+        return "restarting"
     if phase in (Phase.STARTING, Phase.REMOVING):
         return "exited" if ended_before else "created"
     state: State = phase.value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry_protocol.limits import NO_LIMITS
 from wherryd.cgroups import checks
-from wherryd.containers import config, mounting, names
+from wherryd.containers import config, mounting, names, requirements
 from wherryd.containers.container import Container
 from wherryd.containers.telling import tell
 
@@ -32,6 +32,8 @@ async def make(
     _check(spec, services)
     if spec.name is not None:
         services.registry.check_free(spec.name)
+    if spec.requires:
+        spec = requirements.settle(spec, services.registry)
     if spec.volumes or spec.volumes_from:
         await mounting.check(spec, services)
     image = await services.images.resolve(spec.image, spec.base_dir, progress)

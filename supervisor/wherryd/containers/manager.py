@@ -12,9 +12,19 @@ import trio
 
 from wherry_protocol.errors import Conflict, NotFound, WherryError
 from wherryd import journal
-from wherryd.containers import config, ending, filters, freezing, making, mounting, names, updating
+from wherryd.containers import (
+    config,
+    ending,
+    filters,
+    freezing,
+    making,
+    mounting,
+    names,
+    requirements,
+    updating,
+)
 from wherryd.containers.lifecycle import Event, Phase
-from wherryd.containers.removal import remove
+from wherryd.containers.removal import remove, remove_ended
 from wherryd.containers.supervise import Launch, Start, supervise
 from wherryd.containers.telling import tell
 from wherryd.tasks import detached
@@ -55,6 +65,8 @@ class Manager:
     ) -> Container:
         """Create and start. A start that fails leaves nothing."""
         container = await making.make(spec, self.services, progress)
+        if container.config.spec.requires:
+            return await self._run_after(container, attachment)
         container.move(Event.START)
         making.reserve(container, self.services)
         await self._start(container, attachment, first=True)
@@ -67,10 +79,22 @@ class Manager:
     async def start(self, reference: str, attachment: Attachment | None = None) -> Container:
         """Start a created or ended container; returns when its command is executing."""
         container = self.find(reference)
+        if container.config.spec.requires and not container.alive:
+            await self._change(partial(self._start_after, container, attachment))
+        else:
+            await self._start_now(container, attachment)
+        return container
+
+    async def make_ready(self, container: Container) -> None:
+        """Have what a container requires up, as its restart policy wants. Raises WherryError."""
+        start = self._start_after_by_policy
+        await requirements.Required(container, self.services, start, asked=False).ready()
+
+    async def start_again(self, container: Container) -> None:
+        """Start a container, as its restart policy wants. Raises WherryError."""
         self._settle_last_run(container)
         container.move(Event.START)
-        await self._start(container, attachment)
-        return container
+        await self._counted(partial(self._start, container, None, again=True))
 
     # -- ending ---------------------------------------------------------------------------------------------
 
@@ -81,14 +105,15 @@ class Manager:
             raise Conflict(f"container {container.name} was never started: there is nothing to stop")
         if timeout is not None:
             config.check_timeout(timeout)
+        over = container.ended
         await self._change(partial(ending.stop, container, self.services, timeout))
-        return self.ending(container)
+        return told(over.status or container.exit, container)
 
     def kill(self, reference: str, text: str) -> None:
         """Send a signal, by name or number, to the first process."""
         container = self.find(reference)
         number = config.signal_number(text)
-        ending.send_signal(container, self.services, number)
+        ending.kill(container, self.services, number)
 
     async def restart(self, reference: str, timeout: float | None) -> None:
         """Stop if running, then start."""
@@ -100,12 +125,15 @@ class Manager:
     async def wait(self, reference: str) -> ExitStatus:
         """Return how the container ended, when it has."""
         container = self.find(reference)
-        await container.ended.wait()
-        return self.ending(container)
+        over = container.ended
+        await over.wait()
+        return told(over.status, container)
 
     async def remove(self, reference: str, *, force: bool, volumes: bool = False) -> None:
         """Remove an ended container, with `force` a running one too; `volumes`: and its anonymous ones."""
         container = self.find(reference)
+        if not force:
+            requirements.check_unrequired(container, self.services.registry)
         if force:
             await self._change(partial(ending.force, container, self.services))
             await container.readers.cut_off()  # some may have come while it ended
@@ -131,13 +159,18 @@ class Manager:
         if name == container.name:
             raise Conflict(f"container {name} has that name already")
         before = container.name
-        self.services.registry.rename(container, name)
+        registry = self.services.registry
+        registry.check_free(name)
+        requirements.check_rename(container, name, registry)
+        registry.rename(container, name)
+        dependents = requirements.follow_rename(before, name, registry)
         tell(container, self.services, "rename", {"oldName": before})
         try:
-            self.services.records.rename(container, name)
+            self.services.records.rename(container, name, dependents)
         except BaseException:
             self.services.events.retract()
-            self.services.registry.rename(container, before)
+            registry.rename(container, before)
+            requirements.follow_rename(name, before, registry)
             raise
 
     async def update(self, reference: str, wanted: Update) -> None:
@@ -155,12 +188,14 @@ class Manager:
             self.services.launcher.close_stdin(container.id)
 
     async def stop_all(self, seconds: float) -> None:
-        """Stop every container that runs, all at once, within `seconds`."""
+        """Stop every container that runs within `seconds`: all at once, but none before what requires it.
+
+        Their restart policies start them with the next supervisor.
+        """
+        self.services.restarts.close()
+        alive = [container for container in self.services.registry if container.alive]
         with trio.move_on_after(seconds) as scope:
-            async with trio.open_nursery() as nursery:
-                for container in self.services.registry:
-                    if container.alive:
-                        nursery.start_soon(self._stop_or_tell, container)
+            await requirements.in_reverse(alive, self.services.registry, self._stop_or_tell)
         if scope.cancelled_caught:
             journal.error("not every container could be stopped", seconds=seconds)
 
@@ -184,7 +219,7 @@ class Manager:
         """Return the rows of `ps`, newest first."""
         filters.check(wanted)
         every = every or any(key in ("status", "exited") for key, _ in wanted)
-        rows = (c.summary() for c in reversed(tuple(self.services.registry)) if every or c.alive)
+        rows = (c.summary() for c in reversed(tuple(self.services.registry)) if every or c.active)
         return tuple(row for row in rows if filters.matches(row, wanted))
 
     def user_of_image(self, digest: str) -> str | None:
@@ -214,38 +249,81 @@ class Manager:
 
     async def _stop_or_tell(self, container: Container) -> None:
         try:
-            await ending.stop(container, self.services, None)
+            await ending.stop(container, self.services, None, for_good=False)
         except WherryError as error:
             journal.error("container not stopped", id=container.id, error=error)
 
+    async def _start_now(self, container: Container, attachment: Attachment | None) -> None:
+        """Start a container because somebody wants it."""
+        self._settle_last_run(container)
+        container.move(Event.START)
+        self.services.restarts.take_off(container)
+        container.restart.clear()
+        await self._start(container, attachment)
+
+    async def _start_after(self, container: Container, attachment: Attachment | None = None) -> None:
+        """Do the same after what it requires."""
+        await requirements.Required(container, self.services, self._start_after, asked=True).ready()
+        await self._start_now(container, attachment)
+
+    async def _start_after_by_policy(self, container: Container) -> None:
+        await requirements.Required(
+            container, self.services, self._start_after_by_policy, asked=False
+        ).ready()
+        await self._start_now(container, None)
+
+    async def _run_after(self, container: Container, attachment: Attachment | None) -> Container:
+        """Do as `run`, after what the container requires; its name is taken meanwhile."""
+        container.provisional = True
+        making.add(container, self.services)
+        await self._change(partial(self._first_after, container, attachment))
+        return container
+
+    async def _first_after(self, container: Container, attachment: Attachment | None) -> None:
+        try:
+            await requirements.Required(container, self.services, self._start_after, asked=True).ready()
+            container.move(Event.START)
+        except BaseException:
+            if container.phase is Phase.CREATED:
+                remove_ended(container, self.services)
+            raise
+        await self._start(container, attachment, first=True)
+
     async def _start(
-        self, container: Container, attachment: Attachment | None, *, first: bool = False
+        self,
+        container: Container,
+        attachment: Attachment | None,
+        *,
+        first: bool = False,
+        again: bool = False,
     ) -> None:
         """Have the start of a container (phase STARTING) done by the task that will own its run."""
         container.started = trio.Event()
         container.provisional = first
-        if container.ended.is_set():
-            container.ended = trio.Event()
+        container.next_run()
         launch = Launch(container, self.services)
         launch.begin()
-        start = Start(launch, attachment=attachment, first=first)
+        start = Start(launch, attachment=attachment, first=first, again=again)
         self._nursery.start_soon(supervise, container, self.services, start)
         await start.outcome.wait()
 
     async def _restart(self, container: Container, timeout: float | None) -> None:
         container.keep = True
         try:
-            await ending.stop(container, self.services, timeout)
-            self._settle_last_run(container)
-            container.move(Event.START)
-            await self._start(container, None)
+            await ending.stop(container, self.services, timeout, for_good=False)
+            if container.config.spec.requires:
+                await self._start_after(container)
+            else:
+                await self._start_now(container, None)
             tell(container, self.services, "restart")
         finally:
             container.keep = False
+            if not container.active:
+                container.log.close()
 
     def _settle_last_run(self, container: Container) -> None:
         """Have the launcher forget the last run before it gets the next of the same id."""
-        if container.phase is Phase.EXITED and not container.log.finished:
+        if not container.alive and not container.log.finished:
             raise Conflict(
                 f"container {container.name} has output that the full disk has not taken yet",
                 hint="free some space first",
@@ -253,8 +331,9 @@ class Manager:
         if container.exit is not None:
             self.services.records.flush()
 
-    def ending(self, container: Container) -> ExitStatus:
-        """Return how a container's last run ended."""
-        if container.exit is None:
-            raise NotFound(f"container {container.name} was removed before it ever ran")
-        return container.exit
+
+def told(status: ExitStatus | None, container: Container) -> ExitStatus:
+    """Return how a run ended. Raises NotFound when there was none."""
+    if status is None:
+        raise NotFound(f"container {container.name} was removed before it ever ran")
+    return status

@@ -18,7 +18,7 @@ from wherry_protocol.errors import NoSpace
 from wherryd import journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wherryd.containers.container import Container
     from wherryd.events.log import EventLog
@@ -74,13 +74,16 @@ class Records:
         """Write a container's status soon; then call `then`."""
         self._note(container, then)
 
-    def rename(self, container: Container, name: str) -> None:
-        """Write a container's new name, at once. Raises NoSpace."""
+    def rename(self, container: Container, name: str, others: Iterable[Container] = ()) -> None:
+        """Write a container's new name, and the configurations of `others`, at once. Raises NoSpace."""
         with self._store.transaction():
             self._write_changes()
             self._store.set_name(container.id, name)
+            for each in others:
+                self._store.set_config(each.id, each.config.to_json())
         self._written()
-        self.on_written(container)
+        for each in (container, *others):
+            self.on_written(each)
 
     def set_config(self, container: Container) -> None:
         """Write a container's changed configuration, at once. Raises NoSpace."""

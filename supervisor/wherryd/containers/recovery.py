@@ -5,17 +5,22 @@ said to run, but the launcher does not have it   ended; how cannot be known; str
 held by the launcher, not in the database        killed and let go: nobody could ever ask for it; taken in, if
                                                  the database was lost
 a directory or cgroup of no container            removed
+
+After a start of the machine nothing of what ran is there, and nothing is signalled: a process that has the id
+of one of ours is somebody else's.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from wherry_protocol.containers import ExitStatus
+from wherry_protocol.errors import NoSpace
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers.container import restored
@@ -38,14 +43,23 @@ if TYPE_CHECKING:
 END_TIMEOUT = 2.0
 """Seconds for the record of an end that came while there was no supervisor: clients shall see it at once."""
 
+BOOT_ID = "boot_id"
+"""The fact in the state database that says which boot its states are of."""
+
+_UNSEEN = "it ended while neither supervisor nor launcher watched"
+_REBOOTED = "the machine went down while it ran"
+
 KILL_TIMEOUT = 5.0
 """Seconds for the processes of containers that nobody can supervise any more."""
 
 
-async def recover(services: Services, state: Opened, nursery: trio.Nursery) -> None:
+async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot_id: str) -> None:
     """Bring registry, launcher and host in agreement; supervising tasks go into `nursery`."""
     _load(services, state.store)
     failpoints.hit("recover.loaded")
+    rebooted = state.store.meta(BOOT_ID) not in (None, boot_id)
+    if rebooted:
+        journal.info("the machine was started since", containers=len(services.registry))
     services.networks.recover()
     # What has a note is no container: processes/execs.py takes it back.
     held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
@@ -63,13 +77,33 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery) -> N
             with trio.move_on_after(END_TIMEOUT):
                 await container.ended.wait()
     for container in services.registry:
+        if container.id not in held and rebooted:
+            _forget_boot(container)
         if container.alive and container.id not in held:
-            await _mark_lost(container, services)
+            await _mark_lost(container, services, rebooted=rebooted)
         elif container.endpoints and container.id not in held:
             services.networks.detach(container)  # a start that came to nothing
             services.records.save(container)
     await _sweep(services, state)
     failpoints.hit("recover.swept")
+    if state.store.meta(BOOT_ID) != boot_id:
+        _remember(state.store, services, boot_id)
+
+
+def _remember(store: Store, services: Services, boot_id: str) -> None:
+    """Put on record which boot the states are of, after them: a crash in between begins anew."""
+    try:
+        services.records.flush()
+        store.set_meta(BOOT_ID, boot_id)
+    except NoSpace as error:
+        journal.error("boot not recorded: the next start looks at everything again", error=error)
+
+
+def _forget_boot(container: Container) -> None:
+    """Drop what meant something in another boot: its process id, and times by its clock."""
+    container.pid = None
+    if container.restart.due is not None:
+        container.restart.due = time.monotonic()
 
 
 def _mark_running(container: Container, services: Services) -> None:
@@ -104,7 +138,7 @@ async def _let_go(services: Services, entry: Adopted) -> None:
     services.launcher.release(entry.id)
 
 
-async def _mark_lost(container: Container, services: Services) -> None:
+async def _mark_lost(container: Container, services: Services, *, rebooted: bool) -> None:
     cgroup = services.cgroup_of(container.id)
     kill_all(cgroup)
     if not await wait_empty(cgroup, KILL_TIMEOUT):
@@ -117,9 +151,13 @@ async def _mark_lost(container: Container, services: Services) -> None:
         remove_ended(container, services)
         return
     container.phase = Phase.EXITED
-    container.exit = ExitStatus(error="it ended while neither supervisor nor launcher watched")
-    container.finished_at = container.finished_at or container.started_at
-    container.ended.set()
+    container.exit = ExitStatus(error=_REBOOTED if rebooted else _UNSEEN)
+    container.finished_at = container.started_at
+    if rebooted:
+        # Not later than that; nobody knows better.
+        booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        container.finished_at = max(container.started_at or 0.0, booted_at)
+    container.ended.set(container.exit)
     tell_end(container, services, container.exit)
     services.records.save(container)
 

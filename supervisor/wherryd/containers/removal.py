@@ -60,7 +60,7 @@ def remove_ended(container: Container, services: Services) -> None:
 def _leave(container: Container, services: Services) -> None:
     container.log.close()
     services.registry.discard(container)
-    container.ended.set()
+    container.ended.set(container.exit)
     journal.debug("container removed", id=container.id, name=container.name)
 
 

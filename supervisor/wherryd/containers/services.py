@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wherryd.containers.oom import OomWatch
     from wherryd.containers.records import Records
     from wherryd.containers.registry import Registry
+    from wherryd.containers.restarting import Restarts
     from wherryd.containers.spares import Spares
     from wherryd.containers.trash import Trash
     from wherryd.events.log import EventLog
@@ -42,6 +43,7 @@ class Services:
     events: EventLog
     health: HealthWatch
     oom: OomWatch
+    restarts: Restarts
     images: ImageStore
     volumes: VolumeStore
     networks: Networks

@@ -33,6 +33,7 @@ from wherryd.containers.removal import remove_ended
 from wherryd.containers.run_end import end_of
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_end, tell_trouble
+from wherryd.events.log import NO_FACTS
 from wherryd.kernel import failpoints
 from wherryd.launcher.handle import LOST, SpawnFailed
 from wherryd.tasks import Outcome
@@ -57,12 +58,16 @@ class Start:
     """A start that somebody asked for and waits for.
 
     An `attachment` is opened as soon as the command executes. When a `first` start fails, the container goes.
+    When one `again`, by its restart policy, fails, that goes on: see restarting.py.
     """
 
-    def __init__(self, launch: Launch, *, attachment: Attachment | None, first: bool) -> None:
+    def __init__(
+        self, launch: Launch, *, attachment: Attachment | None, first: bool, again: bool = False
+    ) -> None:
         self.launch = launch
         self.attachment = attachment
         self.first = first
+        self.again = again
         self.outcome: Outcome[None] = Outcome()
 
 
@@ -80,13 +85,14 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     failpoints.hit("start.executing")
     container.run = run
     container.started_at = time.time()
+    container.restart.began = time.monotonic()
     container.exit = None
     container.oom = OomState()
     container.move(Event.EXECUTING)
     if start.attachment is not None:
         start.attachment.open(container, run)
         tell(container, services, "attach")
-    tell(container, services, "start")
+    tell(container, services, "start", _by_policy(container) if start.again else NO_FACTS)
     services.records.save(container)
     journal.info("container started", id=container.id, name=container.name, pid=container.pid)
     services.health.started(container)
@@ -96,13 +102,19 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     await watch(container, services)
 
 
+def _by_policy(container: Container) -> dict[str, str]:
+    return {"restartCount": str(container.restart.tries.count)}
+
+
 def _failed(container: Container, services: Services, start: Start, error: WherryError) -> None:
     container.move(Event.FAILED)
     container.started.set()
     if start.first:
         remove_ended(container, services)
-    elif container.exit is not None:
-        container.ended.set()
+    elif not start.again:
+        container.log.close()
+        if container.exit is not None:
+            container.ended.set(container.exit)
     start.outcome.fail(error)
 
 
@@ -136,7 +148,7 @@ async def watch(container: Container, services: Services) -> None:
     if not container.log.finished:
         # A full disk: the launcher keeps the pipes until every byte is in the log.
         services.records.save(container)
-        container.ended.set()
+        container.ended.set(status)
         await container.log.wait_drained()
     if container.phase is Phase.EXITED:
         _over(container, services)
@@ -146,12 +158,16 @@ def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
     # The counts in its groups are the only ones until then, should we be killed.
     services.records.save(container, partial(_drop_groups, container, services))
+    container.ended.log_end = container.log.size()
+    container.ended.set(container.exit)
     if container.config.spec.auto_remove and not container.keep:
         remove_ended(container, services)
         return
-    container.log.close()
     services.records.save(container, partial(_release, container, services))
-    container.ended.set()
+    if container.keep or services.restarts.follow(container):
+        container.log.notify()  # who is attached to this run has all of it
+    else:
+        container.log.close()
 
 
 def _drop_groups(container: Container, services: Services) -> None:
@@ -242,7 +258,7 @@ class Launch:
             journal.debug("plan", id=container.id, plan=plan.describe())
         if not taken.log_ready:
             _open_log(container)
-        self._undo.callback(container.log.close)
+        self._undo.callback(_close_log, container)
         self._offset = 0 if taken.log_ready else container.log.size()
         return plan
 
@@ -330,6 +346,7 @@ class Launch:
 def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
     """Hand the output to the log's pump and return the rest as this run's."""
     log = container.log
+    log.continues = True
     log.on_trouble = partial(_on_trouble, container, services)
     log.on_notice = partial(_on_notice, container)
     tty = None
@@ -341,6 +358,11 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
         services.pump.attach(log, streams)
     container.pid = held.pid
     return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
+
+
+def _close_log(container: Container) -> None:
+    if not container.log.continues:  # else its followers stay, and whoever tries again closes it
+        container.log.close()
 
 
 def _open_log(container: Container) -> None:

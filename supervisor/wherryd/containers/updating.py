@@ -1,4 +1,4 @@
-"""What of a container changes while it exists: labels, how it is stopped, and its limits, at once.
+"""What of a container changes while it exists: labels, its limits, how it is stopped and started again.
 
 Owns the order: checked, then done by the kernel, then on record; what cannot go on record is undone.
 """
@@ -14,7 +14,7 @@ import trio
 from wherry_protocol.errors import BadRequest, KernelFailure, WherryError
 from wherry_protocol.limits import NO_LIMITS, UNLIMITED, Limits
 from wherryd.cgroups import checks, settling
-from wherryd.containers import config
+from wherryd.containers import config, requirements, restart_policy
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
@@ -47,7 +47,11 @@ async def update(container: Container, services: Services, wanted: Update) -> No
             stop_signal=wanted.stop_signal,
             stop_timeout=wanted.stop_timeout,
             limits=limits,
+            restart=wanted.restart,
+            requires=_required(container, services, wanted),
         )
+        if wanted.restart is not None:
+            restart_policy.check_change(container.name, container.config.spec, wanted.restart)
         if limits is not container.config.spec.limits:
             checks.check(limits, services.cgroups)
         undo = await _settle(container, services, limits)
@@ -59,6 +63,13 @@ async def update(container: Container, services: Services, wanted: Update) -> No
             undo()
             raise
         tell(container, services, "update")
+        services.restarts.policy_changed(container)
+
+
+def _required(container: Container, services: Services, wanted: Update) -> tuple[str, ...] | None:
+    if wanted.requires is None:
+        return None
+    return requirements.settled(container.name, wanted.requires, services.registry)
 
 
 def _merged(old: Limits, wanted: Limits) -> Limits:

@@ -64,19 +64,27 @@ async def prune_containers(manager: Manager, filters: Filters) -> Pruned:
     check(filters)
 
     def may_go(container: Container) -> bool:
-        return not container.alive and matches(filters, container.created_at, container.config.spec.labels)
+        return not container.active and matches(filters, container.created_at, container.config.spec.labels)
 
     chosen = {container.id: container for container in manager.services.registry if may_go(container)}
     counted = await sizes({identity: container.directory for identity, container in chosen.items()})
     gone: list[str] = []
-    for identity in chosen:
-        try:
-            await manager.remove(identity, force=False)
-        except (Conflict, NotFound) as error:
-            journal.debug("container stays", id=identity, error=error)
-            continue
-        gone.append(identity)
+    left, before = [*chosen], -1
+    while left and len(gone) != before:  # what another one requires goes after that
+        before = len(gone)
+        left = [identity for identity in left if not await _removed(manager, identity, gone)]
     return _pruned(gone, counted)
+
+
+async def _removed(manager: Manager, identity: str, gone: list[str]) -> bool:
+    """Remove a container and say whether that was possible; it is then among those that are `gone`."""
+    try:
+        await manager.remove(identity, force=False)
+    except (Conflict, NotFound) as error:
+        journal.debug("container stays", id=identity, error=error)
+        return False
+    gone.append(identity)
+    return True
 
 
 async def prune_volumes(manager: Manager, filters: Filters, *, every: bool) -> Pruned:

@@ -37,6 +37,8 @@ class Log:
         self.on_notice: Callable[[str], None] | None = None
         self.changes = 0
         self.closed = False
+        # From a run's begin until it is known, after its end, that no other follows: followers stay.
+        self.continues = False
         # The pump's: what it still reads from, and where it writes.
         self.sources: set[Source] = set()
         self.segment = Segment(directory)
@@ -65,6 +67,11 @@ class Log:
             files.open()
         finally:
             files.close()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to come: the run has ended, and no other is to follow at once."""
+        return self.finished and (self.closed or not self.continues)
 
     @property
     def finished(self) -> bool:
@@ -110,6 +117,7 @@ class Log:
     def close(self) -> None:
         """Let go of all descriptors, moved or not, and end all followers. The files stay."""
         self.closed = True
+        self.continues = False
         if self.pump is not None and self.sources:
             self.pump.drop(self)
         self.notify()

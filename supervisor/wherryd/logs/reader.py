@@ -21,7 +21,7 @@ from wherryd.logs.index import RECORD_SIZE, STDERR, STDOUT, Index, unpack
 from wherryd.logs.locate import BLOCK, RECORDS, Files, Place, Selection, locate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection
 
     from wherryd.logs.log import Log
 
@@ -45,13 +45,15 @@ async def read(
     follow: bool = False,
     from_offset: int = 0,
     files: Files | None = None,
+    run_end: Callable[[], int | None] | None = None,
 ) -> AsyncGenerator[Chunk]:
     """Yield what was logged, in the order of the file, in chunks of at most 64 KiB.
 
     `tail` is how many lines from the end of what is selected; `since` and `until` are nanoseconds since
     the epoch, compared with the time at which a chunk was taken from the container (since <= time < until).
-    With `follow` the end comes when the current run is over (or at `until`). Bytes that somebody cuts
-    off the file by hand before they are read are not seen. To be closed with `contextlib.aclosing`.
+    With `follow` the end comes when the current run is over and no other is to follow (or at `until`); with
+    `run_end`, which returns where a run ends once that is known, at the end of that run. Bytes that somebody
+    cuts off the file by hand before they are read are not seen. To be closed with `contextlib.aclosing`.
     `files` were opened before, for a log that may be removed any time; they are ours from here on.
     Raises OSError when the files cannot be read; a log that was removed is empty.
     """
@@ -61,8 +63,9 @@ async def read(
         with log.listening() if follow else nullcontext():
             await reading.begin(tail, from_offset)
             while True:
-                seen, over = log.changes, log.finished
-                async with aclosing(reading.forward()) as chunks:
+                seen, limit = log.changes, run_end() if run_end is not None else None
+                over = limit is not None or (log.over if run_end is None else log.finished)
+                async with aclosing(reading.forward(limit)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 if over or not follow or not await _changed(log, seen, until):
@@ -107,14 +110,16 @@ class _Reading:
         self._place = await trio.to_thread.run_sync(find, self._files, wanted)
         self._offset, self._number = self._place.offset, self._place.number
 
-    async def forward(self) -> AsyncGenerator[Chunk]:
-        """Yield what is selected from here to what is the end now."""
+    async def forward(self, limit: int | None = None) -> AsyncGenerator[Chunk]:
+        """Yield what is selected from here to what is the end now, or to `limit`."""
         self._catch_up()
         if self._files is None:
             return
         end = self._files.size()
         if self._place.end is not None:
             end = min(end, self._place.end)
+        if limit is not None:
+            end = min(end, limit)
         while self._offset < end:
             for stop, stream, when in await self._spans(self._files, end):
                 if not self._selection.wants(stream, when):

@@ -28,6 +28,7 @@ from wherry_protocol.containers import (
     Wait,
 )
 from wherryd.containers.attachment import Attachment
+from wherryd.containers.manager import told
 from wherryd.containers.telling import tell
 from wherryd.control.times import nanoseconds
 from wherryd.logs.reader import read
@@ -119,14 +120,14 @@ async def follow(
 ) -> ExitStatus:
     """Send a run's start and output to its end, and return that."""
     try:
-        await _send_all(container, attachment, emitter)
+        status = await _send_all(container, attachment, emitter)
     finally:
-        if not container.ended.is_set():
+        if not attachment.ended:
             tell(container, context.manager.services, "detach")
-    return context.manager.ending(container)
+    return told(status, container)
 
 
-async def _send_all(container: Container, attachment: Attachment, emitter: Emitter) -> None:
+async def _send_all(container: Container, attachment: Attachment, emitter: Emitter) -> ExitStatus | None:
     started = Started(id=container.id, name=container.name)
     if attachment.fds:
         await emitter.send(started, attachment.fds)
@@ -134,7 +135,7 @@ async def _send_all(container: Container, attachment: Attachment, emitter: Emitt
     else:
         emitter.lazily(started)
     await _send_output(attachment.output(), emitter)
-    await attachment.wait_ended()
+    return await attachment.wait_ended()
 
 
 async def logs(context: Context, call: Logs, emitter: Emitter) -> None:

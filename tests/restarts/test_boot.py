@@ -1,0 +1,161 @@
+"""What a new supervisor starts, in which order; and what is left of a state after the machine went down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restartkit import SERVE, policy, spec, state, wait_for, wait_state
+
+from wherry import HealthCheck
+from wherry_protocol.event_log import Event
+from wherryd.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.daemon import Daemon
+
+    from wherry import Client
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def go_down(daemon: Daemon) -> None:
+    """Let the machine go down, as far as the supervisor's next one can see."""
+    launcher = daemon.launcher_pid
+    with daemon.client() as client:
+        pids = [client.inspect(each.id).pid for each in client.list()]
+    daemon.kill()
+    for pid in (launcher, *pids):
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            assert wait_for(lambda pid=pid: gone(pid))
+    with database(daemon) as store:
+        assert store.meta("boot_id")
+        store.set_meta("boot_id", "another boot")
+
+
+@contextmanager
+def database(daemon: Daemon) -> Iterator[Store]:
+    """The state of a supervisor that does not run."""
+    store = Store.open(daemon.state_dir / "state.db")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def starts(client: Client, place: int) -> list[str]:
+    with client.events(after=place, until=time.time(), filters=[("event", "start")]) as events:
+        return [
+            each.attributes["name"] for each in events if isinstance(each, Event) and each.type == "container"
+        ]
+
+
+def test_after_the_machine_went_down_policies_are_obeyed_in_order(
+    fresh_wherryd: Daemon, busybox: Path
+) -> None:
+    """Nothing runs that did; whoever has the process id of one of ours now is not touched."""
+    daemon, always, unless = fresh_wherryd, policy("always"), policy("unless-stopped")
+    probe = HealthCheck(test=("CMD-SHELL", "true"), interval=0.3, timeout=5.0)
+    with daemon.client() as client:
+        client.run_detached(spec(busybox, SERVE, name="none"))
+        client.run_detached(spec(busybox, SERVE, name="failing", restart=policy("on-failure")))
+        client.create(spec(busybox, SERVE, name="never", restart=always))
+        for name, restart in (("stopped-always", always), ("stopped-unless", unless)):
+            client.run_detached(spec(busybox, SERVE, name=name, restart=restart))
+            client.stop(name, 0)
+        client.run_detached(spec(busybox, "exit 0", name="tries", restart=always))
+        client.run_detached(spec(busybox, SERVE, name="db", health=probe))
+        client.run_detached(spec(busybox, SERVE, name="api", restart=unless, requires=("db",)))
+        client.run_detached(spec(busybox, SERVE, name="web", restart=always, requires=("api",)))
+        none = client.inspect("none")
+        place = client.last_event()
+    go_down(daemon)
+    neighbour = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
+    try:
+        with database(daemon) as store, store.transaction():
+            (status,) = [status for each, _, _, status in store.containers() if each == none.summary.id]
+            store.set_status(none.summary.id, {**status, "pid": neighbour})
+        daemon.start()
+        with daemon.client() as client:
+            for name in ("db", "api", "web", "failing", "stopped-always"):
+                wait_state(client, name, "running")
+            assert wait_for(lambda: client.inspect("tries").restart_count >= 1)
+            order = starts(client, place)
+            assert order.index("db") < order.index("api") < order.index("web")
+            assert (state(client, "never"), state(client, "stopped-unless")) == ("created", "exited")
+            left = client.inspect("none")
+            assert (left.summary.state, left.pid) == ("exited", None)
+            assert left.summary.exit is not None
+            assert left.summary.exit.exit_code is None
+            assert left.summary.exit.error == "the machine went down while it ran"
+            assert (none.summary.started_at or 0) <= (left.summary.finished_at or 0)
+            client.remove("tries", force=True)
+        assert not gone(neighbour), "a process that has the id of a dead container's was killed"
+    finally:
+        os.kill(neighbour, signal.SIGKILL)
+        os.waitpid(neighbour, 0)
+
+
+def test_a_killed_supervisors_successor_goes_on_waiting(fresh_wherryd: Daemon, busybox: Path) -> None:
+    """The time of the next try is on record; what ran runs on, and what was stopped stays so."""
+    daemon = fresh_wherryd
+    with daemon.client() as client:
+        client.run_detached(spec(busybox, SERVE, name="runs", restart=policy("always")))
+        client.run_detached(spec(busybox, SERVE, name="halted", restart=policy("unless-stopped")))
+        client.stop("halted", 0)
+        client.run_detached(spec(busybox, "exit 1", name="waits", restart=policy("always")))
+        assert wait_for(lambda: client.inspect("waits").restart_count >= 6)
+        wait_state(client, "waits", "restarting")
+        before, pid = client.inspect("waits"), client.inspect("runs").pid
+        assert before.summary.next_start_at is not None
+        assert before.summary.next_start_at - time.time() > 1, "the machine is too slow for this test"
+        client.rename("halted", "stopped")  # writes at once, and all that waits to be written with it
+    daemon.kill()
+    daemon.start()
+    with daemon.client() as client:
+        after = client.inspect("waits")
+        assert (after.summary.state, after.restart_count) == ("restarting", before.restart_count)
+        assert abs((after.summary.next_start_at or 0) - before.summary.next_start_at) < 0.05
+        assert client.inspect("runs").pid == pid
+        assert state(client, "stopped") == "exited"
+        assert wait_for(lambda: client.inspect("waits").restart_count > before.restart_count)
+        assert (client.inspect("waits").summary.started_at or 0) >= before.summary.next_start_at - 0.05
+
+
+def test_stopping_all_goes_in_the_reverse_order_and_comes_back(fresh_wherryd: Daemon, busybox: Path) -> None:
+    """--stop-containers is nobody's stop of a container."""
+    daemon = fresh_wherryd
+    daemon.terminate()
+    daemon.start("--stop-containers")
+    slow = "trap 'sleep 0.3; exit 0' TERM; while :; do read -t 9 x; done"
+    with daemon.client() as client:
+        client.run_detached(spec(busybox, SERVE, name="db", restart=policy("unless-stopped")))
+        client.run_detached(spec(busybox, slow, name="web", restart=policy("always"), requires=("db",)))
+        client.run_detached(spec(busybox, SERVE, name="mine", restart=policy("unless-stopped")))
+        client.stop("mine", 0)
+        place = client.last_event()
+    assert daemon.terminate() == 0
+    daemon.start()
+    with daemon.client() as client:
+        with client.events(after=place, until=time.time(), filters=[("event", "die")]) as events:
+            died = [
+                each.attributes["name"]
+                for each in events
+                if isinstance(each, Event) and each.type == "container"
+            ]
+        assert died == ["web", "db"]
+        for name in ("db", "web"):
+            wait_state(client, name, "running")
+        assert state(client, "mine") == "exited"
