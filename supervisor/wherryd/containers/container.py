@@ -160,6 +160,8 @@ class Container:
             return Phase.STARTING  # it waits for what it requires
         if self.phase is not Phase.STARTING or self.provisional:
             return self.phase
+        if self.restart.tries is not UNTRIED:
+            return Phase.RESTARTING  # its policy starts it
         return Phase.CREATED if self.finished_at is None else Phase.EXITED
 
     def restore(self, status: dict[str, Any]) -> None:

@@ -111,13 +111,15 @@ def _mark_running(container: Container, services: Services) -> None:
     if container.phase in (Phase.RUNNING, Phase.PAUSED):
         return
     container.phase = Phase.RUNNING
+    container.restart.due = None
     tell(container, services, "start")
     services.records.save(container)
 
 
 def _recorded(container: Container, entry: Adopted) -> bool:
     """Say whether this run's end is in the database already, and the launcher was only not told to let go."""
-    return entry.exit is not None and container.phase is Phase.EXITED and container.pid == entry.pid
+    over = container.phase in (Phase.EXITED, Phase.RESTARTING)
+    return over and entry.exit is not None and container.pid == entry.pid
 
 
 def _load(services: Services, store: Store) -> None:
