@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from restartkit import SERVE, actions, policy, spec, state, wait_for, wait_state, wait_up
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
     from wherry import ExitStatus
+
+
+def inspect(daemon: Daemon, name: str) -> dict[str, Any]:
+    (document,) = json.loads(daemon.cli("inspect", name).stdout)
+    found: dict[str, Any] = document
+    return found
 
 
 def test_on_failure_tries_so_often_and_then_stays_ended(wherryd: Daemon, busybox: Path) -> None:
@@ -223,12 +229,11 @@ def test_the_command_line_shows_it(wherryd: Daemon, busybox: Path) -> None:
         run = ("run", "-d", "-n", "shown", "--restart", "on-failure:9", str(busybox), "false")
         assert wherryd.cli(*run).exit_code == 0
         assert wait_for(lambda: client.inspect("shown").restart_count >= 4)
-        wait_state(client, "shown", "restarting")
-        assert "Restarting (1)" in wherryd.cli("ps", "-f", "name=shown").stdout
-        (document,) = json.loads(wherryd.cli("inspect", "shown").stdout)
+        assert wait_for(lambda: ", next try " in wherryd.cli("ps", "-f", "name=shown").stdout)
+        assert wait_for(lambda: inspect(wherryd, "shown")["State"]["Restarting"])
+        document = inspect(wherryd, "shown")
         assert document["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 9}
         assert document["RestartCount"] >= 4
-        assert document["State"]["Restarting"] is True
         assert wherryd.cli("update", "--restart", "always:2", "shown").exit_code == 125
         assert wherryd.cli("update", "--restart", "no", "shown").stdout == "shown\n"
         wait_state(client, "shown", "exited")

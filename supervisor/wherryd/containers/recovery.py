@@ -77,17 +77,23 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
             with trio.move_on_after(END_TIMEOUT):
                 await container.ended.wait()
     for container in services.registry:
-        if container.id not in held and rebooted:
-            _forget_boot(container)
-        if container.alive and container.id not in held:
-            await _mark_lost(container, services, rebooted=rebooted)
-        elif container.endpoints and container.id not in held:
-            services.networks.detach(container)  # a start that came to nothing
-            services.records.save(container)
+        if container.id not in held:
+            await _settle_dead(container, services, rebooted=rebooted)
     await _sweep(services, state)
     failpoints.hit("recover.swept")
     if state.store.meta(BOOT_ID) != boot_id:
         _remember(state.store, services, boot_id)
+
+
+async def _settle_dead(container: Container, services: Services, *, rebooted: bool) -> None:
+    """Record the end of a container that nobody holds, if that is not done, and free what it had."""
+    if rebooted:
+        _forget_boot(container)
+    if container.alive:
+        await _mark_lost(container, services, rebooted=rebooted)
+    elif container.endpoints:
+        services.networks.detach(container)  # a start that came to nothing
+        services.records.save(container)
 
 
 def _remember(store: Store, services: Services, boot_id: str) -> None:
