@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio.to_thread
 
 from wherry.async_event_stream import AsyncEventStream
+from wherry.async_reconnect import AsyncAgain, call_again
 from wherry.async_verbs import AsyncVerbs
 from wherry.async_wire import AsyncWire
 from wherry.autostart import autostart_allowed, not_started, refused, start_supervisor
+from wherry.following import Following
+from wherry.session import HungUp
 from wherry.settings import find_directories
 from wherry.wire import NoSupervisor
 from wherry_protocol.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wherry_protocol.call import Call, R, Stream
 
@@ -47,9 +50,13 @@ class AsyncClient(AsyncVerbs):
         *,
         state_dir: str | os.PathLike[str] | None = None,
         autostart: bool = True,
+        reconnect: float = 0.0,
+        on_away: Callable[[bool], None] | None = None,
     ) -> None:
         self.directories = find_directories(run_dir, state_dir)
         self._autostart = autostart
+        self._reconnect = reconnect
+        self._on_away = on_away
         self._idle: list[AsyncWire] = []
 
     async def __aenter__(self) -> Self:
@@ -68,25 +75,33 @@ class AsyncClient(AsyncVerbs):
         wire = await self._take()
         try:
             return await wire.call(call)
+        except HungUp as error:
+            if not self._reconnect or not call.repeatable:
+                raise
+            lost = error
         finally:
             await self._give_back(wire)
+        return await call_again(call, lost, self._connect_only, self._reconnect, self._on_away)
 
     def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> AsyncEventStream[Any, R]:
         """Send any streaming request; its events come from the result.
 
         Copies of `fds` ride along; they stay the caller's, and open until the stream is entered.
         """
+        again = None
+        if self._reconnect and Following.possible(call):
+            again = AsyncAgain(Following(call), self._connect_only, self._reconnect, self._on_away)
 
         async def begin() -> AsyncWire:
             wire = await self._take()
             try:
-                await wire.begin(call, fds)
+                await wire.begin(again.following.first if again else call, fds)
             except BaseException:
                 await wire.aclose()
                 raise
             return wire
 
-        return AsyncEventStream(begin, self._give_back, self._end_input)
+        return AsyncEventStream(begin, self._give_back, self._end_input, again)
 
     async def _take(self) -> AsyncWire:
         while self._idle:
@@ -101,6 +116,9 @@ class AsyncClient(AsyncVerbs):
             self._idle.append(wire)
         else:
             await wire.aclose()
+
+    async def _connect_only(self) -> AsyncWire:
+        return await AsyncWire.connect(self.directories.socket)
 
     async def _connect(self) -> AsyncWire:
         try:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import anyio
 
 from wherry.feed import InputFeed
-from wherry.session import close_all
+from wherry.session import HungUp, close_all
 from wherry_protocol.containers import Started
 from wherry_protocol.errors import WherryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from wherry.async_reconnect import AsyncAgain
     from wherry.async_wire import AsyncWire
     from wherry_protocol.connection import EventReceived
 
@@ -40,7 +41,9 @@ class AsyncEventStream(Generic[E, R]):
         begin: Callable[[], Awaitable[AsyncWire]],
         release: Callable[[AsyncWire], Awaitable[None]],
         close_stdin: Callable[[str], Awaitable[None]],
+        again: AsyncAgain | None = None,
     ) -> None:
+        self._again = again
         self._begin = begin
         self._release = release
         self._close_stdin = close_stdin
@@ -82,10 +85,14 @@ class AsyncEventStream(Generic[E, R]):
         """Wait for news and return the events in it, maybe none."""
         if self._wire is None:
             raise ValueError("the stream is not open")
-        events = [self._take(received) for received in await self._wire.receive()]
+        try:
+            events = [self._take(received) for received in await self._wire.receive()]
+        except HungUp as error:
+            await self._go_on(error)
+            return []
         if self._wire.done:
             await self._finish(self._wire)
-        return events
+        return [event for event in events if self._again.following.note(event)] if self._again else events
 
     def take_fd(self) -> int | None:
         """Return the descriptor that rode along with Started, at most once: the caller owns it."""
@@ -129,6 +136,12 @@ class AsyncEventStream(Generic[E, R]):
         self._fds.extend(received.fds)
         event: Any = received.event
         return event  # type: ignore[no-any-return]  # the protocol checked that it is one of E
+
+    async def _go_on(self, error: HungUp) -> None:
+        if self._again is None:
+            raise error
+        await self.aclose()
+        self._wire = await self._again.wire(error)
 
     async def _finish(self, wire: AsyncWire) -> None:
         self.ended = True

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from wherry.autostart import autostart_allowed, not_started, refused, start_supervisor
 from wherry.event_stream import EventStream
+from wherry.session import HungUp
 from wherry.settings import find_directories
 from wherry.verbs import Verbs
 from wherry.wire import NoSupervisor, Wire
@@ -19,9 +20,10 @@ from wherry_protocol.errors import Conflict, NotFound
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Self
 
+    from wherry.reconnect import Again
     from wherry_protocol.call import Call, R, Stream
 
 _IDLE_MAX = 4
@@ -35,6 +37,10 @@ class Client(Verbs):
     With `autostart` a supervisor is started when none answers, on `state_dir`, unless
     WHERRY_NO_AUTOSTART=1. `timeout` is how many seconds a call may wait for its answer; the
     default is as long as it takes: wait() and stop() take long rightly.
+
+    `reconnect` is how many seconds to wait for the next supervisor when one goes: log_stream(), events(),
+    wait() and what is attached then go on where they were, nothing missing and nothing twice. `on_away` is
+    called with True when that takes more than a moment, and with False when it is over.
 
     Example:
         with Client() as client:
@@ -50,10 +56,14 @@ class Client(Verbs):
         state_dir: str | os.PathLike[str] | None = None,
         autostart: bool = True,
         timeout: float | None = None,
+        reconnect: float = 0.0,
+        on_away: Callable[[bool], None] | None = None,
     ) -> None:
         self.directories = find_directories(run_dir, state_dir)
         self._autostart = autostart
         self._timeout = timeout
+        self._reconnect = reconnect
+        self._on_away = on_away
         self._lock = _thread.allocate_lock()
         self._idle: list[Wire] = []
         self._pid = os.getpid()
@@ -76,18 +86,34 @@ class Client(Verbs):
         wire = self._take()
         try:
             return wire.call(call)
+        except HungUp as error:
+            if not self._reconnect or not call.repeatable:
+                raise
+            lost = error
         finally:
             self._give_back(wire)
+        from wherry.reconnect import call_again  # the few that lose a supervisor
+
+        return call_again(call, lost, self._connect_only, self._reconnect, self._on_away)
 
     def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> EventStream[Any, R]:
         """Send any streaming request, with copies of `fds`; its events come from the result."""
+        again = self._again(call) if self._reconnect else None
         wire = self._take()
         try:
-            wire.begin(call, fds)
+            wire.begin(again.following.first if again else call, fds)
         except BaseException:
             wire.close()
             raise
-        return EventStream(wire, self._give_back, self._end_input)
+        return EventStream(wire, self._give_back, self._end_input, again)
+
+    def _again(self, call: Stream[Any]) -> Again | None:
+        from wherry.following import Following
+        from wherry.reconnect import Again
+
+        if not Following.possible(call):
+            return None
+        return Again(Following(call), self._connect_only, self._reconnect, self._on_away)
 
     def _take(self) -> Wire:
         if self._pid != os.getpid():
@@ -107,6 +133,9 @@ class Client(Verbs):
                 self._idle.append(wire)
                 return
         wire.close()
+
+    def _connect_only(self) -> Wire:
+        return Wire(self.directories.socket, self._timeout)
 
     def _connect(self) -> Wire:
         try:

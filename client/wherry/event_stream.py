@@ -9,7 +9,7 @@ import select
 from collections import deque
 
 from wherry.feed import InputFeed
-from wherry.session import close_all
+from wherry.session import HungUp, close_all
 from wherry_protocol.containers import Started
 from wherry_protocol.errors import WherryError
 from wherry_protocol.typed import TYPE_CHECKING, Generic, TypeVar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
+    from wherry.reconnect import Again
     from wherry.wire import Wire
     from wherry_protocol.connection import EventReceived
 
@@ -29,12 +30,18 @@ class EventStream(Generic[E, R]):
     """Iterate over it for the events; then `answer` holds how it ended.
 
     Leaving the `with` block before the end hangs up; that changes nothing for the container.
-    An error of the supervisor is raised where the iteration ends.
+    An error of the supervisor is raised where the iteration ends. With `again` it goes on with the next
+    supervisor when one goes.
     """
 
     def __init__(
-        self, wire: Wire, release: Callable[[Wire], None], close_stdin: Callable[[str], None]
+        self,
+        wire: Wire,
+        release: Callable[[Wire], None],
+        close_stdin: Callable[[str], None],
+        again: Again | None = None,
     ) -> None:
+        self.again = again
         self._wire: Wire | None = wire
         self._release = release
         self._close_stdin = close_stdin
@@ -77,10 +84,14 @@ class EventStream(Generic[E, R]):
     def receive(self) -> list[E]:
         """Wait for news and return the events in it, maybe none. For loops that poll; others iterate."""
         wire = self._open_wire()
-        events = [self._take(received) for received in wire.receive()]
+        try:
+            events = [self._take(received) for received in wire.receive()]
+        except HungUp as error:
+            self._go_on(error)
+            return []
         if wire.done:
             self._finish(wire)
-        return events
+        return [event for event in events if self.again.following.note(event)] if self.again else events
 
     def take_fd(self) -> int | None:
         """Return the descriptor that rode along with Started, at most once: the caller owns it."""
@@ -130,6 +141,12 @@ class EventStream(Generic[E, R]):
         self._fds.extend(received.fds)
         event: Any = received.event
         return event  # type: ignore[no-any-return]  # the protocol checked that it is one of E
+
+    def _go_on(self, error: HungUp) -> None:
+        if self.again is None:
+            raise error
+        self.close()
+        self._wire = self.again.wire(error)
 
     def _finish(self, wire: Wire) -> None:
         self.ended = True

@@ -33,6 +33,10 @@ READ_SIZE = 1 << 16
 """Bytes of one read from the socket."""
 
 
+class HungUp(ConnectionFailed):
+    """The supervisor went in the middle of a call; the next one may know more."""
+
+
 class Session:
     """The calls on one connection, one at a time."""
 
@@ -63,10 +67,12 @@ class Session:
         events: list[EventReceived] = []
         try:
             self._sort(events)
-        except ConnectionFailed:
+        except ConnectionFailed as error:
             self.broken = True
             close_all(self._connection.take_unclaimed_fds())
             close_all(fd for event in events for fd in event.fds)
+            if not data:
+                raise self._hung_up() from error  # it was killed in the middle of a frame
             raise
         return events
 
@@ -98,10 +104,13 @@ class Session:
             case ErrorReceived():
                 self.done, self._error = True, event.error
             case _:
-                raise ConnectionFailed(
-                    f"{self._operation}: the supervisor hung up before it answered",
-                    hint="whether it was carried out is unknown; see 'wherry ps -a'",
-                )
+                raise self._hung_up()
+
+    def _hung_up(self) -> HungUp:
+        return HungUp(
+            f"{self._operation}: the supervisor hung up before it answered",
+            hint="whether it was carried out is unknown; see 'wherry ps -a'",
+        )
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -14,6 +14,8 @@ class Call(Value, Generic[R]):
     op: ClassVar[str] = ""
     answer: ClassVar[Any] = None
     """The type expression of R, for the codec; None: the answer is nil."""
+    repeatable: ClassVar[bool] = False
+    """Whether sending it again, to another supervisor, is no more than asking again."""
 
     @classmethod
     def answer_from_wire(cls, raw: Any) -> R:

@@ -261,22 +261,26 @@ class Started(Value):
     """Event: the command is executing.
 
     The descriptor that rides along is, with a tty, the terminal's master; with stdin and no tty,
-    the write end of the standard input pipe; else there is none.
+    the write end of the standard input pipe; else there is none. `place` is where its output begins in the
+    log: see Output.
     """
 
     id: str
     name: str
+    place: int = 0
 
 
 class Output(Value):
     """Event: bytes the container wrote. `stream` is 1 (stdout, or the terminal) or 2 (stderr).
 
-    `time` is nanoseconds since the epoch when the supervisor took them from the pipe.
+    `time` is nanoseconds since the epoch when the supervisor took them from the pipe. `place` is where in the
+    log they end: what another request reads `after` it is what follows.
     """
 
     stream: int
     time: int
     data: bytes
+    place: int = 0
 
 
 class RunAttached(Stream[ExitStatus]):
@@ -358,6 +362,7 @@ class Wait(Call[ExitStatus]):
 
     op = "wait"
     answer = ExitStatus
+    repeatable = True
     ref: str
 
 
@@ -408,14 +413,18 @@ class Logs(Stream[None]):
     """Stream what was logged: the last `tail` lines (None: all) within [since, until).
 
     Times are seconds since the epoch. With `follow` until the container ends.
-    `streams` picks 1 (stdout), 2 (stderr) or both.
+    `streams` picks 1 (stdout), 2 (stderr) or both. Nothing up to the place `after` is sent. When `anchored`,
+    the first Output is without data: its place is where reading begins.
     """
 
     op = "logs"
     events = (Output,)
+    repeatable = True
     ref: str
     follow: bool = False
     tail: int | None = None
     since: float | None = None
     until: float | None = None
     streams: tuple[int, ...] = (1, 2)
+    after: int = 0
+    anchored: bool = False

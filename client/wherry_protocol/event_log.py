@@ -44,15 +44,18 @@ class Events(Stream[None]):
     Ends at `until`, which may lie ahead; None is never. Filters, as docker: ("container", name or start of
     an id), ("event", action), ("type", TYPES), ("label", key or key=value), ("image", name), ("volume",
     name), ("network", name or id). Same key twice: either; different keys: both. Missed comes in the place
-    of what is not there.
+    of what is not there. When `anchored`, the first one is a Missed of no events: `last` is the number after
+    which reading begins.
     """
 
     op = "events"
     events = (Event, Missed)
+    repeatable = True
     after: int | None = None
     since: float | None = None
     until: float | None = None
     filters: tuple[tuple[str, str], ...] = ()
+    anchored: bool = False
 
 
 class LastEvent(Call[int]):

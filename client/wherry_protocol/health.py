@@ -58,4 +58,5 @@ class WaitHealthy(Call[str]):
 
     op = "wait_healthy"
     answer = str
+    repeatable = True
     ref: str

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = (
     "system",
     "containers",
+    "again",
     "limits",
     "images",
     "files",

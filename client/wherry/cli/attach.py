@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from contextlib import ExitStack, suppress
 
 from wherry.cli.input import Input
 from wherry.cli.keys import DEFAULT_KEYS
-from wherry.cli.main import complain
+from wherry.cli.main import complain, tell_away
 from wherry.cli.output import write_all
 from wherry.cli.progress import ProgressBar
 from wherry.cli.signals import FORWARDED, ON_TERMINAL, Impatience, SignalPipe
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
 
 UNKNOWN_EXIT = 125
+
+
+class _LeftError(Exception):
+    """The user left while there was no supervisor."""
 
 
 class Attachment:
@@ -66,6 +71,8 @@ class Attachment:
         self._raw: RawTerminal | None = None
         self._impatience = Impatience()
         self._left: int | None = None
+        self._away = False
+        self._owed = False
 
     def run(self) -> int:
         """Stay until the container ends, or the user leaves; return the exit code."""
@@ -78,17 +85,29 @@ class Attachment:
                 from wherry.cli.terminal import RawTerminal
 
                 self._raw = stack.enter_context(RawTerminal())
-            while not self._stream.ended and self._left is None:
-                self._turn()
+            if self._stream.again is not None:
+                self._stream.again.pause, self._stream.again.tell = self._pause, self._tell_away
+            with suppress(_LeftError):
+                while not self._stream.ended and self._left is None:
+                    self._turn()
         return self._exit_code() if self._left is None else self._left
 
     def _turn(self) -> None:
         """Wait for something to happen and deal with all of it."""
+        news = self._stream.fileno()
+        if news in self._serve(news, None):
+            for event in self._stream.receive():
+                self._happened(event)
+            self._settle()
+
+    def _serve(self, news: int | None, seconds: float | None) -> set[int]:
+        """Wait for signals, input or news, deal with the first two, and return what is ready."""
         poll = select.poll()
-        poll.register(self._stream.fileno(), select.POLLIN)
+        if news is not None:
+            poll.register(news, select.POLLIN)
         poll.register(self._signals.fileno(), select.POLLIN)
         self._input.register(poll)
-        ready = {fd for fd, _events in poll.poll()}
+        ready = {fd for fd, _events in poll.poll(None if seconds is None else int(seconds * 1000) + 1)}
         if self._signals.fileno() in ready:
             for number in self._signals.take():
                 self._signalled(number)
@@ -96,9 +115,27 @@ class Attachment:
             self._end_input()
         if self._input.detached:
             self._leave(0, "detached: {} runs on")
-        if self._stream.fileno() in ready:
-            for event in self._stream.receive():
-                self._happened(event)
+        return ready
+
+    def _pause(self, seconds: float) -> None:
+        """Wait while there is no supervisor: input passes on all the same, and the user may leave."""
+        self._away = True
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._serve(None, left)
+            if self._left is not None:
+                raise _LeftError
+
+    def _settle(self) -> None:
+        """Do what had to wait for a supervisor."""
+        if self._away:
+            self._away = False
+            if self._owed:
+                self._owed = False
+                self._end_input()
+
+    def _tell_away(self, away: bool) -> None:
+        tell_away(away, raw=self._raw is not None)
 
     def _happened(self, event: Any) -> None:
         if isinstance(event, Output):
@@ -124,7 +161,7 @@ class Attachment:
             self._signalled_on_terminal(number)
         elif self._started is None:
             self._left = 128 + number
-        elif not self._sig_proxy or (number == signal.SIGINT and self._impatience.grows()):
+        elif self._away or not self._sig_proxy or (number == signal.SIGINT and self._impatience.grows()):
             self._leave(128 + number, "{} runs on")
         else:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
@@ -135,7 +172,7 @@ class Attachment:
             self._raw.apply()
         if number in {signal.SIGCONT, signal.SIGWINCH}:
             self._resize()
-        elif self._raw is not None or self._started is None or self._joining:
+        elif self._raw is not None or self._started is None or self._joining or self._away:
             self._leave(128 + number, "{} runs on")
         else:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
@@ -159,7 +196,9 @@ class Attachment:
 
     def _end_input(self) -> None:
         """Pass the end of our input on; with a terminal the user's ctrl-d does that."""
-        if self._started is not None and not self._tty and not self._joining:
+        if self._away:
+            self._owed = True
+        elif self._started is not None and not self._tty and not self._joining:
             with suppress(NotFound, Conflict):  # it has ended meanwhile: its exit is on the way
                 self._client.close_stdin(self._started.id)
 

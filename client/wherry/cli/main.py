@@ -85,8 +85,17 @@ options:
   --version         print the client's version
   -h, --help        print this
 
+logs -f, events, wait and what is attached go on when the supervisor is restarted meanwhile; they wait
+WHERRY_RECONNECT seconds for it (600; 0: not at all).
+
 See 'wherry COMMAND --help' for a command's options.
 """
+
+RECONNECT = 600.0
+"""Seconds that `logs -f`, `events`, `wait` and what is attached wait for the next supervisor: an upgrade, and
+whoever has to look at it first."""
+
+_told = [""]
 
 USAGE_EXIT = 125
 INTERRUPTED_EXIT = 130
@@ -144,10 +153,32 @@ def dispatch(argv: list[str]) -> int:
 
     autostart = name != "version"
     with Client(
-        options.get("--run-dir"), state_dir=options.get("--state-dir"), autostart=autostart
+        options.get("--run-dir"),
+        state_dir=options.get("--state-dir"),
+        autostart=autostart,
+        reconnect=_patience(),
+        on_away=tell_away,
     ) as client:
         code: int = command.execute(client, args)
     return code
+
+
+def _patience() -> float:
+    """Return how long what follows a container waits for the next supervisor."""
+    text = os.environ.get("WHERRY_RECONNECT", "")
+    if not text:
+        return RECONNECT
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"WHERRY_RECONNECT={text[:40]}: expected a number of seconds, 0 for never")
+    return float(text)
+
+
+def tell_away(away: bool, *, raw: bool = False) -> None:
+    """Say that the supervisor has been gone for a while, or that there is one again; once, not per thread."""
+    text = "the supervisor is away: waiting for it, ctrl-C ends that" if away else "the supervisor is back"
+    if _told[-1] != text:
+        _told.append(text)
+        complain(text, raw=raw)
 
 
 def global_options(argv: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -55,6 +55,17 @@ class Attachment:
         if source is not None:
             self.fds = (fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3),)
 
+    def reopen(self, container: Container, place: int) -> None:
+        """Take hold again, after another supervisor, of the output after a place; of its end, if it ended."""
+        self._log, self._log_offset = container.log, place
+        self._files = Files(container.directory)
+        self._ended = container.ended
+
+    @property
+    def place(self) -> int:
+        """Where in the log its output begins."""
+        return self._log_offset
+
     def close_fds(self) -> None:
         """Close our copies of the descriptors: the client has its own now."""
         for fd in self.fds:

@@ -88,6 +88,8 @@ class Container:
         """Whether it is in the state database; a new one that is to run comes there while it is set up."""
         self.keep = False
         """Set while a restart ends the run: `--rm` waits."""
+        self.lingers_until = 0.0
+        """Until when `--rm` waits, on the event loop's clock: clients of another supervisor may come back."""
         self.health: Health | None = None
         """What the probes of its present or last run said; None when it has no healthcheck."""
         self.stopping = False

@@ -27,7 +27,7 @@ from wherryd.containers.container import restored
 from wherryd.containers.freezing import let_go
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.removal import remove_ended
-from wherryd.containers.supervise import adopt
+from wherryd.containers.supervise import LINGER, adopt, linger
 from wherryd.containers.telling import tell, tell_end
 from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
@@ -63,6 +63,7 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
     services.networks.recover()
     # What has a note is no container: processes/execs.py takes it back.
     held = {entry.id: entry for entry in services.launcher.adopted if entry.note is None}
+    adopted: set[str] = set()
     for entry in held.values():
         container = services.registry.get(entry.id)
         if container is None and state.rebuilt:
@@ -72,6 +73,7 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
             continue
         _mark_running(container, services)
         let_go(container, services)  # it may have been frozen for a reader that is gone
+        adopted.add(entry.id)
         nursery.start_soon(adopt, container, services, entry)
         if entry.exit is not None:
             with trio.move_on_after(END_TIMEOUT):
@@ -79,6 +81,10 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
     for container in services.registry:
         if container.id not in held:
             await _settle_dead(container, services, rebooted=rebooted)
+        over = container.phase is Phase.EXITED and container.id not in adopted
+        if over and container.config.spec.auto_remove:
+            container.lingers_until = trio.current_time() + LINGER
+            nursery.start_soon(linger, container, services)
     await _sweep(services, state)
     failpoints.hit("recover.swept")
     if state.store.meta(BOOT_ID) != boot_id:

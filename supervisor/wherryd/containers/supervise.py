@@ -50,6 +50,10 @@ START_TIMEOUT = 60.0
 """Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
 
 
+LINGER = 5.0
+"""Seconds that what was started under another supervisor stays, if it is to be removed at its end: whoever
+followed it looks for the next supervisor four times a second."""
+
 KILL_TIMEOUT = 5.0
 """Seconds for the processes of a start whose launcher died; what is left then is stuck in the kernel."""
 
@@ -125,6 +129,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
     container.run = _attach(container, services, held, container.log.size())
     container.exit = None
     container.oom.unseen = held.exit is not None
+    container.lingers_until = trio.current_time() + LINGER
     journal.info("container taken back", id=container.id, name=container.name, pid=held.pid)
     await watch(container, services)
 
@@ -151,16 +156,17 @@ async def watch(container: Container, services: Services) -> None:
         container.ended.set(status)
         await container.log.wait_drained()
     if container.phase is Phase.EXITED:
-        _over(container, services)
+        await _over(container, services)
 
 
-def _over(container: Container, services: Services) -> None:
+async def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
     # The counts in its groups are the only ones until then, should we be killed.
     services.records.save(container, partial(_drop_groups, container, services))
     container.ended.log_end = container.log.size()
     container.ended.set(container.exit)
-    if container.config.spec.auto_remove and not container.keep:
+    to_remove = container.config.spec.auto_remove and not container.keep
+    if to_remove and container.lingers_until <= trio.current_time():
         remove_ended(container, services)
         return
     services.records.save(container, partial(_release, container, services))
@@ -168,6 +174,18 @@ def _over(container: Container, services: Services) -> None:
         container.log.notify()  # who is attached to this run has all of it
     else:
         container.log.close()
+    if to_remove:
+        await linger(container, services)
+
+
+async def linger(container: Container, services: Services) -> None:
+    """Remove what is to be removed, a moment later: clients of another supervisor may come back for it."""
+    ended = container.exit
+    await trio.sleep_until(container.lingers_until)
+    if container.readers:
+        await container.readers.wait_gone()
+    if container.phase is Phase.EXITED and container.exit is ended:
+        remove_ended(container, services)
 
 
 def _drop_groups(container: Container, services: Services) -> None:

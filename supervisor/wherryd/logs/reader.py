@@ -10,7 +10,7 @@ import math
 import os
 import time
 from contextlib import aclosing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EAGAIN, EOPNOTSUPP
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ class Chunk:
     stream: int
     time: int
     data: bytes
+    place: int = field(default=0, compare=False)
+    """Where in the log they end: what `from_offset` takes."""
 
 
 async def read(
@@ -44,6 +46,7 @@ async def read(
     until: int | None = None,
     follow: bool = False,
     from_offset: int = 0,
+    anchored: bool = False,
     files: Files | None = None,
     run_end: Callable[[], int | None] | None = None,
 ) -> AsyncGenerator[Chunk]:
@@ -54,6 +57,7 @@ async def read(
     With `follow` the end comes when the current run is over and no other is to follow (or at `until`); with
     `run_end`, which returns where a run ends once that is known, at the end of that run. Bytes that somebody
     cuts off the file by hand before they are read are not seen. To be closed with `contextlib.aclosing`.
+    When `anchored`, the first chunk is an empty one at the place where reading begins.
     `files` were opened before, for a log that may be removed any time; they are ours from here on.
     Raises OSError when the files cannot be read; a log that was removed is empty.
     """
@@ -62,6 +66,8 @@ async def read(
     try:
         with log.listening() if follow else nullcontext():
             await reading.begin(tail, from_offset)
+            if anchored:
+                yield Chunk(STDOUT, time.time_ns(), b"", reading.place)
             while True:
                 seen, limit = log.changes, run_end() if run_end is not None else None
                 over = limit is not None or (log.over if run_end is None else log.finished)
@@ -98,6 +104,11 @@ class _Reading:
         self._buffer = b""
         self._buffer_at = 0
 
+    @property
+    def place(self) -> int:
+        """Where in the log it is."""
+        return self._offset
+
     async def begin(self, tail: int | None, from_offset: int) -> None:
         """Open the files and find the place to start at."""
         if self._files is None:
@@ -106,6 +117,8 @@ class _Reading:
         whole = tail is None and from_offset == 0 and wanted.since is None and wanted.until is None
         if self._files is None or whole:
             return
+        # Somebody may have cut it meanwhile.
+        from_offset = min(from_offset, self._files.size())
         find = partial(locate, tail=tail, from_offset=from_offset, ends=not self._follow)
         self._place = await trio.to_thread.run_sync(find, self._files, wanted)
         self._offset, self._number = self._place.offset, self._place.number
@@ -129,7 +142,7 @@ class _Reading:
                     if not data:
                         return
                     self._offset += len(data)
-                    yield Chunk(stream, when, data)
+                    yield Chunk(stream, when, data, self._offset)
 
     def close(self) -> None:
         """Close the files."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.errors import InternalError
 from wherryd.control.verbs import (
+    again,
     containers,
     event_log,
     files,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wherryd.control.session import Emitter
 
 _NOUNS = (
+    again,
     containers,
     event_log,
     health,

@@ -27,6 +27,7 @@ from wherry_protocol.containers import (
     Unpause,
     Wait,
 )
+from wherry_protocol.errors import BadRequest
 from wherryd.containers.attachment import Attachment
 from wherryd.containers.manager import told
 from wherryd.containers.telling import tell
@@ -128,17 +129,19 @@ async def follow(
 
 
 async def _send_all(container: Container, attachment: Attachment, emitter: Emitter) -> ExitStatus | None:
-    started = Started(id=container.id, name=container.name)
+    started = Started(id=container.id, name=container.name, place=attachment.place)
     if attachment.fds:
         await emitter.send(started, attachment.fds)
         attachment.close_fds()
     else:
         emitter.lazily(started)
-    await _send_output(attachment.output(), emitter)
+    await send_output(attachment.output(), emitter)
     return await attachment.wait_ended()
 
 
 async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
+    if call.after < 0:
+        raise BadRequest(f"logs: {call.after} is no place in a log")
     container = context.manager.find(call.ref)
     chunks = read(
         container.log,
@@ -147,14 +150,19 @@ async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
         since=nanoseconds(call.since),
         until=nanoseconds(call.until),
         follow=call.follow,
+        from_offset=call.after,
+        anchored=call.anchored,
     )
-    await _send_output(chunks, emitter)
+    await send_output(chunks, emitter)
 
 
-async def _send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
+async def send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
+    """Send what is read as it comes."""
     async with aclosing(chunks):
         async for chunk in chunks:
-            await emitter.send(Output(stream=chunk.stream, time=chunk.time, data=chunk.data))
+            await emitter.send(
+                Output(stream=chunk.stream, time=chunk.time, data=chunk.data, place=chunk.place)
+            )
 
 
 ANSWERS: Answers = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from wherry_protocol.event_log import Events, LastEvent
+from wherry_protocol.event_log import Events, LastEvent, Missed
 from wherryd.control.times import nanoseconds
 
 if TYPE_CHECKING:
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 
 async def events(context: Context, call: Events, emitter: Emitter) -> None:
-    found = context.manager.services.events.follow(
-        after=call.after,
+    log = context.manager.services.events
+    after = call.after
+    if call.anchored and after is None and call.since is None:
+        after = log.last
+        await emitter.send(Missed(first=after + 1, last=after))
+    found = log.follow(
+        after=after,
         since=nanoseconds(call.since),
         until=nanoseconds(call.until),
         wanted=call.filters,
