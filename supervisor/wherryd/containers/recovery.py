@@ -34,6 +34,8 @@ from wherryd.kernel.errors import KernelError
 from wherryd.salvage.strays import put_aside, take_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from wherryd.store import Store
 
 END_TIMEOUT = 2.0
-"""Seconds for the record of an end that came while there was no supervisor: clients shall see it at once."""
+"""Seconds for the records of the ends that nobody watched: clients shall see them from the first moment on."""
 
 BOOT_ID = "boot_id"
 """The fact in the state database that says which boot its states are of."""
@@ -75,9 +77,9 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
         let_go(container, services)  # it may have been frozen for a reader that is gone
         adopted.add(entry.id)
         nursery.start_soon(adopt, container, services, entry)
-        if entry.exit is not None:
-            with trio.move_on_after(END_TIMEOUT):
-                await container.ended.wait()
+    with trio.move_on_after(END_TIMEOUT):
+        for each in [registered for registered in services.registry if _over(registered, held)]:
+            await each.ended.wait()
     for container in services.registry:
         if container.id not in held:
             await _settle_dead(container, services, rebooted=rebooted)
@@ -126,6 +128,11 @@ def _mark_running(container: Container, services: Services) -> None:
     container.restart.due = None
     tell(container, services, "start")
     services.records.save(container)
+
+
+def _over(container: Container, held: Mapping[str, Adopted]) -> bool:
+    entry = held.get(container.id)
+    return entry is not None and entry.exit is not None
 
 
 def _recorded(container: Container, entry: Adopted) -> bool:
