@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from wherryd.store import Store
 
 END_TIMEOUT = 2.0
-"""Seconds for the records of the ends that nobody watched: clients shall see them from the first moment on."""
+"""Seconds for the records of ends that nobody watched: clients shall see them from the first moment on."""
 
 BOOT_ID = "boot_id"
 """The fact in the state database that says which boot its states are of."""
