@@ -49,7 +49,8 @@ class Following:
 
     def _attached(self) -> Stream[Any] | None:
         if self._started is None:
-            return None  # nothing says that it was ever started
+            # Nothing says that it was ever started, unless that was there before us.
+            return self._asked if self._asked.op == "attach" else None
         from wherry_protocol.again import AttachAgain
 
         place = self._started.place if self._last is None else self._last.place
