@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rig import connection, descriptors, spec, wait_for
+from support.forms import within
 
 from wherry import BadRequest, RunSpec
 from wherry.wire import Wire
@@ -43,7 +44,7 @@ def test_a_killed_run_leaves_its_container_running(wherryd: Daemon, busybox: Pat
         some = [wherryd.popen("run", "-i", busybox, "sh", "-c", SCRIPT) for _ in range(4)]
         for process in some:
             with process:
-                time.sleep(chance.uniform(0.0, 0.15))
+                time.sleep(chance.uniform(0.0, within(0.15)))
                 process.kill()
     assert_all_ran_to_their_end(wherryd, before, KILLED // 4)
     assert wait_for(lambda: descriptors(wherryd.pid) <= held + 2), "descriptors of dead clients stay"

@@ -88,6 +88,7 @@ def test_a_full_disk_refuses_runs_and_leaves_nothing_of_them(small_disk: Daemon,
         for _ in range(5):
             with pytest.raises(NoSpace):
                 client.run(one)
+            fill_disk(filler)  # with what the run had taken
             with pytest.raises(NoSpace):
                 client.create(one)
         assert client.list(all=True) == ()

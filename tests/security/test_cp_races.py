@@ -8,6 +8,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from support.forms import CPUS
 
 from wherry import WherryError
 
@@ -71,6 +72,7 @@ def attempts(function: object) -> int:
     return worked
 
 
+@pytest.mark.skipif(CPUS < 2, reason="one processor: nothing is swapped while we look")
 def test_nothing_outside_is_read(wherryd: Daemon, swapping: str, tmp_path: Path) -> None:
     """Through a path that is a link to the host's folder half of the time."""
     out = tmp_path / "out"
@@ -85,6 +87,7 @@ def test_nothing_outside_is_read(wherryd: Daemon, swapping: str, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("canary")
+@pytest.mark.skipif(CPUS < 2, reason="one processor: nothing is swapped while we look")
 def test_nothing_outside_is_written(wherryd: Daemon, swapping: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from the host")
     with wherryd.client() as client:
@@ -95,6 +98,7 @@ def test_nothing_outside_is_written(wherryd: Daemon, swapping: str, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("canary")
+@pytest.mark.skipif(CPUS < 2, reason="one processor: nothing is swapped while we look")
 def test_a_tree_that_changes_leads_no_archive_out(wherryd: Daemon, swapping: str, tmp_path: Path) -> None:
     """Folders of the archive that are links when their files are made."""
     data = io.BytesIO()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 LONG = bool(os.environ.get("WHERRY_LONG"))
+CPUS = len(os.sched_getaffinity(0))
 SLOWNESS = float(os.environ.get("WHERRY_SLOWNESS", "1"))
 
 
