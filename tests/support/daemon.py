@@ -62,6 +62,8 @@ class Daemon:
         self.run_dir = self.root / "run"
         self.cgroup = Path()
         self.pass_fds: tuple[int, ...] = ()
+        self.prefix: tuple[str, ...] = ()
+        """A command that executes the one that follows it: where it is to be started."""
         self.default_network = "none"
         """What containers get that ask for no network: most tests need none."""
         self.failpoints = ""
@@ -103,7 +105,7 @@ class Daemon:
 
     def start(self, *flags: str) -> None:
         """Start it and wait until it says that it is ready."""
-        command = [sys.executable, "-m", "wherryd.main", "--state-dir", self.state_dir]
+        command = [*self.prefix, sys.executable, "-m", "wherryd.main", "--state-dir", self.state_dir]
         command += ["--run-dir", self.run_dir, *flags]
         address = self.root / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_path.open("ab") as log:
