@@ -32,6 +32,7 @@ MODULES = (
     "stats",
     "ports",
     "restarts",
+    "reload",
 )
 
 ENVELOPE = ("id", "op", "fds")

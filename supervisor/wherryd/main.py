@@ -11,6 +11,7 @@ import os
 import resource
 import select
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from wherry_protocol.errors import BadRequest, Unsupported, WherryError
@@ -34,20 +35,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the supervisor."""
     flags = _parser().parse_args(argv)
     try:
-        settings = load_settings(
+        read = partial(
+            load_settings,
             state_dir=flags.state_dir,
             run_dir=flags.run_dir,
             stop_containers=flags.stop_containers,
             debug=flags.debug,
             metrics=flags.metrics,
         )
+        settings = read()
         _check_host()
         os.umask(0o022)
         os.chdir("/")  # nothing that we start, and no working directory of ours, holds a mount
         make_directories(settings)
         if flags.detach:
-            _detach(settings)
-        _serve(settings, _nobody_waits)
+            _detach(settings, read)
+        _serve(settings, read, _nobody_waits)
     except WherryError as error:
         _die(error, _exit_code(error))
 
@@ -56,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wherryd",
         description="The wherry supervisor: starts containers, records what they print and how they end.",
-        epilog="Without --detach it stays in the foreground. SIGTERM ends it; containers go on.",
+        epilog="Without --detach it stays in the foreground. SIGTERM ends it; containers go on. SIGHUP has "
+        "it read its settings again.",
     )
     parser.add_argument("--version", action="version", version=f"wherryd {__version__}")
     parser.add_argument("--detach", action="store_true", help="go into the background once ready")
@@ -103,7 +107,7 @@ def _nobody_waits() -> None:
     """Take the word that the supervisor is ready, when nobody waits for it."""
 
 
-def _serve(settings: Settings, ready: Callable[[], None]) -> None:
+def _serve(settings: Settings, read: Callable[[], Settings], ready: Callable[[], None]) -> None:
     locks = DirectoryLocks(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -112,7 +116,7 @@ def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     _arm_failpoints()
     from wherryd.serve import run
 
-    run(settings, ready)
+    run(settings, read, ready)
     del locks
 
 
@@ -127,7 +131,7 @@ def _arm_failpoints() -> None:
         ) from error
 
 
-def _detach(settings: Settings) -> NoReturn:
+def _detach(settings: Settings, read: Callable[[], Settings]) -> NoReturn:
     """Fork; the parent exits when the child is ready (0) or has failed (its code, its reason on stderr)."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -143,7 +147,7 @@ def _detach(settings: Settings) -> NoReturn:
         os.close(writing)
 
     try:
-        _serve(settings, ready)
+        _serve(settings, read, ready)
     except WherryError as error:
         os.write(writing, str(error).encode())
         os._exit(_exit_code(error))

@@ -10,9 +10,7 @@ watch them are cancelled, which leaves the containers themselves with the launch
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -37,11 +35,11 @@ from wherryd.containers.restarting import Restarts
 from wherryd.containers.services import Services
 from wherryd.containers.spares import Spares
 from wherryd.containers.trash import Trash
-from wherryd.control import listener
 from wherryd.control.context import Context
 from wherryd.control.facts import find_facts
 from wherryd.control.verbs import Verbs
 from wherryd.events.log import EventLog
+from wherryd.front import Front
 from wherryd.images.store import ImageStore
 from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
@@ -50,6 +48,7 @@ from wherryd.network.service import Networks
 from wherryd.notify import sd_notify
 from wherryd.processes.execs import Execs
 from wherryd.processes.probe import Prober
+from wherryd.reloading import Reloader
 from wherryd.salvage.copies import Copies
 from wherryd.salvage.opening import open_state
 from wherryd.tasks import guarded
@@ -80,12 +79,15 @@ CHANGES_TIMEOUT = 2.0
 """Seconds for changes under way at the shutdown (a start, a removal) to come to their end."""
 
 
-def run(settings: Settings, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; calls `ready` once requests are answered. Raises WherryError."""
+def run(settings: Settings, read: Callable[[], Settings], ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; calls `ready` once requests are answered. Raises WherryError.
+
+    `read` reads the settings once more, for a reload.
+    """
     set_title("wherryd: supervisor")
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        trio.run(serve, settings, ready)
+        trio.run(serve, settings, read, ready)
     except BaseExceptionGroup as group:
         # One failure of ours in nested nurseries is still that one failure.
         error = _only(group)
@@ -105,7 +107,7 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     )
 
 
-async def serve(settings: Settings, ready: Callable[[], None]) -> None:
+async def serve(settings: Settings, read: Callable[[], Settings], ready: Callable[[], None]) -> None:
     """Build, serve, take down."""
     with ExitStack() as stack:
         scraped = _listen_for_scrapers(settings, stack)
@@ -137,7 +139,9 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
                 background.start_soon(guarded, "metrics", partial(_serve_scrapers, scraped, services))
             _tell_of_ourselves(services, "start")
             copies = Copies(settings.records_dir, store, services.registry)
-            await _serve_containers(services, state, partial(_follow, copies, services, background), ready)
+            recovered = partial(_follow, copies, services, background)
+            front = Front(settings.control_socket, Reloader(settings, read, services.networks), ready)
+            await _serve_containers(services, state, recovered, front)
             await services.networks.close()
             _tell_of_ourselves(services, "stop")
             background.cancel_scope.cancel()
@@ -232,7 +236,7 @@ def _boot_id() -> str:
 
 
 async def _serve_containers(
-    services: Services, state: Opened, recovered: Callable[[], None], ready: Callable[[], None]
+    services: Services, state: Opened, recovered: Callable[[], None], front: Front
 ) -> None:
     async with trio.open_nursery() as nursery:
         manager = Manager(services, nursery)
@@ -247,39 +251,13 @@ async def _serve_containers(
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))
         services.restarts.open()
-        context = Context(manager=manager, execs=execs, facts=find_facts(services.cgroups))
-        await _serve_clients(services, Verbs(context), ready)
-        sd_notify("STOPPING=1")
-        if services.settings.stop_containers:
+        facts = find_facts(services.cgroups)
+        context = Context(manager=manager, execs=execs, facts=facts, reloader=front.reloader)
+        await front.serve(Verbs(context), containers=len(services.registry))
+        sd_notify("STOPPING=1", "STATUS=stopping; containers go on")
+        if front.reloader.current.stop_containers:
             await manager.stop_all(STOP_TIMEOUT)
         with trio.move_on_after(CHANGES_TIMEOUT):
             await manager.wait_idle()
             await execs.wait_over()
         nursery.cancel_scope.cancel()
-
-
-async def _serve_clients(services: Services, verbs: Verbs, ready: Callable[[], None]) -> None:
-    path = services.settings.control_socket
-    with (
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        listener.bind(path) as listening,
-    ):
-        async with trio.open_nursery() as front:
-            front.start_soon(partial(listener.serve, listening, verbs, front))
-            _settle_memory()
-            journal.info("supervisor ready", pid=os.getpid(), socket=path, containers=len(services.registry))
-            sd_notify("READY=1")
-            ready()
-            async for number in signals:
-                journal.info("supervisor stopping", signal=signal.Signals(number).name)
-                break
-            path.unlink(missing_ok=True)
-            front.cancel_scope.cancel()
-
-
-def _settle_memory() -> None:
-    """What was made until now stays for ever: the collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    # Most of what requests make is freed by its reference count; fewer collections, same memory.
-    gc.set_threshold(20_000, 20, 50)

@@ -130,7 +130,7 @@ def load_settings(
             run_dir or environ.get("WHERRY_RUN_DIR") or config.get("run_dir"), DEFAULT_RUN_DIR
         ),
         stop_containers=stop_containers or bool(config.get("stop_containers", False)),
-        debug=debug,
+        debug=debug or bool(config.get("debug", False)),
         default_network=_network(environ.get("WHERRY_DEFAULT_NETWORK") or config.get("default_network")),
         metrics=_address(metrics or environ.get("WHERRY_METRICS") or config.get("metrics")),
     )
@@ -170,6 +170,7 @@ _KINDS: dict[str, type] = {
     "state_dir": str,
     "run_dir": str,
     "stop_containers": bool,
+    "debug": bool,
     "default_network": str,
     "metrics": str,
 }

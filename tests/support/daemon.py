@@ -129,7 +129,7 @@ class Daemon:
         finally:
             os.close(pidfd)
         assert notify in ready, f"wherryd did not become ready: {self.log}"
-        assert notify.recv(100) == b"READY=1"
+        assert notify.recv(1000).split(b"\n")[0] == b"READY=1"
 
     def client(self) -> Client:
         """Return a new client, to be closed by the caller."""

@@ -7,9 +7,11 @@ from wherry_protocol.lazy import Lazy
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry_protocol import system
+    from wherry_protocol import reload, system
+    from wherry_protocol.reload import Reloaded
     from wherry_protocol.system import Pong, SystemInfo, VersionInfo
 else:
+    reload = Lazy("wherry_protocol.reload")
     system = Lazy("wherry_protocol.system")
 
 
@@ -27,3 +29,10 @@ class AsyncSystemVerbs(AsyncVerbsBase):
     async def info(self) -> SystemInfo:
         """Return the supervisor's directories, host facts and counts."""
         return await self.call(system.Info())
+
+    async def reload(self) -> Reloaded:
+        """Have the supervisor read its settings again, as SIGHUP does; return what changed.
+
+        Raises BadRequest, and nothing has changed, when the file or a value in it cannot be.
+        """
+        return await self.call(reload.Reload())

@@ -59,6 +59,9 @@ OWN: dict[str, dict[str, tuple[str, str]]] = {
     "system": {
         "df": ("df", "Show what takes room"),
         "prune": ("prune", "Remove what nobody needs: containers, images, volumes"),
+        "reload": ("unit", "Have the supervisor read its settings again"),
+        "install-unit": ("unit", "Make the supervisor a systemd service"),
+        "uninstall-unit": ("unit", "Remove the systemd units again"),
     },
     "volume": {
         "create": ("volume", "Make a volume"),
@@ -81,7 +84,7 @@ def _texts(noun: str) -> dict[str, str]:
 def _configure(noun: str) -> Callable[[Parser], None]:
     def configure(parser: Parser) -> None:
         parser.stop_at_operand("COMMAND …")
-        lines = [f"  {name:<11}{text}" for name, text in sorted(_texts(noun).items())]
+        lines = [f"  {name:<15}{text}" for name, text in sorted(_texts(noun).items())]
         parser.list_below(["commands:", *lines, "", f"See 'wherry {noun} COMMAND --help' for its options."])
 
     return configure

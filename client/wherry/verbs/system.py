@@ -8,9 +8,11 @@ from wherry_protocol.lazy import Lazy
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry_protocol import system
+    from wherry_protocol import reload, system
+    from wherry_protocol.reload import Reloaded
     from wherry_protocol.system import Pong, SystemInfo, VersionInfo
 else:
+    reload = Lazy("wherry_protocol.reload")
     system = Lazy("wherry_protocol.system")
 
 
@@ -28,3 +30,10 @@ class SystemVerbs(VerbsBase):
     def info(self) -> SystemInfo:
         """Return the supervisor's directories, host facts and counts."""
         return self.call(system.Info())
+
+    def reload(self) -> Reloaded:
+        """Have the supervisor read its settings again, as SIGHUP does; return what changed.
+
+        Raises BadRequest, and nothing has changed, when the file or a value in it cannot be.
+        """
+        return self.call(reload.Reload())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wherryd.images.store import ImageStore
     from wherryd.network.service import Networks
     from wherryd.processes.execs import Execs
+    from wherryd.reloading import Reloader
     from wherryd.volumes.store import VolumeStore
 
 
@@ -22,6 +23,7 @@ class Context:
     manager: Manager
     execs: Execs
     facts: Facts
+    reloader: Reloader
 
     @property
     def images(self) -> ImageStore:

@@ -167,6 +167,10 @@ class Networks:
         """What was changed of the host, and what of it is in the way, for a person."""
         return (*self.bridges.notes, *self.firewall.notes)
 
+    def set_default(self, network: str) -> None:
+        """Let containers have this one from now on that ask for none."""
+        self._default = network
+
     def settle(self, spec: RunSpec) -> RunSpec:
         """Return a request with its networks by name. Raises BadRequest, NotFound, Conflict."""
         spec = asking.settle(spec, self._default, self.known)

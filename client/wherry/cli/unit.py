@@ -1,0 +1,234 @@
+"""system install-unit, uninstall-unit, reload: this supervisor as a systemd service.
+
+Owns the text of the two unit files and where they go. Must ask no supervisor for anything but a reload.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wherry.autostart import find_wherryd
+from wherry.cli.parser import Command
+from wherry.settings import DEFAULT_RUN_DIR
+from wherry_protocol.errors import BadRequest, KernelFailure
+from wherry_protocol.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from wherry.cli.parser import Parser
+    from wherry.client import Client
+
+UNIT_DIR = "/etc/systemd/system"
+
+_SUBGROUP_SINCE = 254
+"""The first systemd that has DelegateSubgroup=."""
+
+SERVICE = """\
+# Written by 'wherry system install-unit'; put changes into a drop-in: systemctl edit {name}.service
+[Unit]
+Description=wherry container supervisor
+After=network.target {name}.socket
+Requires={name}.socket
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+{delegation}
+# Only the supervisor: containers and what holds them go on while it is stopped, restarted or upgraded.
+KillMode=process
+Restart=always
+RestartSec=500ms
+TimeoutStartSec=120
+TimeoutStopSec=90
+WatchdogSec=30
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-500
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+SOCKET = """\
+# Written by 'wherry system install-unit'; put changes into a drop-in: systemctl edit {name}.socket
+[Unit]
+Description=wherry control socket
+
+[Socket]
+ListenStream={socket}
+SocketMode=0600
+DirectoryMode=0700
+Backlog=512
+
+[Install]
+WantedBy=sockets.target
+"""
+
+DELEGATED = """\
+# Our part of the cgroup tree; our own process is beside the containers', not above them.
+Delegate=yes
+DelegateSubgroup=supervisor"""
+
+NOT_DELEGATED = f"""\
+# No Delegate=yes before systemd {_SUBGROUP_SINCE} (DelegateSubgroup=): it could not start us again
+# while containers run below its group. Without it they have a group of their own at the top."""
+
+
+def _configure_install(parser: Parser) -> None:
+    parser.add_argument("--print", action="store_true", help="print the files and write nothing")
+    parser.add_argument(
+        "--now", action="store_true", help="enable the socket and start the service (systemctl)"
+    )
+    _configure_place(parser)
+    parser.list_below(
+        [
+            "The socket unit listens for the supervisor: the first command starts it. Containers go on while",
+            "the service is stopped, restarted or upgraded; 'systemctl reload' reads its settings again.",
+            "--run-dir and --state-dir before the command go into the unit.",
+        ]
+    )
+
+
+def _configure_place(parser: Parser) -> None:
+    parser.add_argument("--name", default="wherry", help="what the units are called (default wherry)")
+    parser.add_argument(
+        "--prefix", metavar="DIR", default="", help=f"a root directory before {UNIT_DIR}, as of an image"
+    )
+
+
+def _install(client: Client, args: Namespace) -> int:
+    files = unit_files(client, args.name)
+    if args.print:
+        print("\n".join(f"# {path}\n{text}" for path, text in files.items()), end="")
+        return 0
+    if args.now and args.prefix:
+        raise BadRequest("--now does not go with --prefix: those units are not this machine's")
+    for path, text in files.items():
+        _write(args.prefix + path, text)
+        print(args.prefix + path)
+    if args.now:
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--now", f"{args.name}.socket", f"{args.name}.service")
+    elif not args.prefix:
+        units = f"{args.name}.socket {args.name}.service"
+        print(f"next: systemctl daemon-reload && systemctl enable --now {units}")
+    return 0
+
+
+def unit_files(client: Client, name: str) -> dict[str, str]:
+    """Return the unit files by path. Raises BadRequest for a name that can be no unit's."""
+    if not name or not all(letter.isalnum() or letter in ":-_.@" for letter in name):
+        raise BadRequest(f"--name {name[:80]!r}: a unit's name has letters, digits and ':-_.@' only")
+    directories = client.directories
+    words = [find_wherryd()]
+    if directories.run_dir != DEFAULT_RUN_DIR:
+        words += ["--run-dir", directories.run_dir]
+    if directories.state_dir is not None:
+        words += ["--state-dir", directories.state_dir]
+    version = _systemd_version()
+    delegation = DELEGATED if version is None or version >= _SUBGROUP_SINCE else NOT_DELEGATED
+    command = " ".join(map(_quoted, words))
+    return {
+        f"{UNIT_DIR}/{name}.service": SERVICE.format(name=name, command=command, delegation=delegation),
+        f"{UNIT_DIR}/{name}.socket": SOCKET.format(name=name, socket=directories.socket.replace("%", "%%")),
+    }
+
+
+def _quoted(word: str) -> str:
+    """Return a word as systemd.service(5) reads it."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if word.replace("/", "").replace("-", "").replace(".", "").replace("_", "").isalnum():
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _systemd_version() -> int | None:
+    """Return this machine's systemd's version, None when there is none."""
+    import subprocess
+
+    try:
+        done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    words = done.stdout.split()
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+
+
+def _write(path: str, text: str) -> None:
+    fresh = f"{path}.new"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(fresh, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        os.rename(fresh, path)
+    except OSError as error:
+        raise KernelFailure(f"{path}: {error.strerror}", errno=error.errno, path=path) from error
+
+
+def _systemctl(*words: str) -> None:
+    import subprocess
+
+    try:
+        done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise BadRequest(
+            "there is no systemctl on PATH", hint="is systemd this machine's service manager?"
+        ) from None
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        raise KernelFailure(f"systemctl {' '.join(words)}: {reason[-1]}")
+
+
+def _configure_uninstall(parser: Parser) -> None:
+    parser.add_argument("--now", action="store_true", help="stop and disable service and socket first")
+    _configure_place(parser)
+
+
+def _uninstall(_client: Client, args: Namespace) -> int:
+    units = [f"{args.name}.service", f"{args.name}.socket"]
+    paths = [f"{args.prefix}{UNIT_DIR}/{unit}" for unit in units]
+    there = [path for path in paths if os.path.lexists(path)]
+    if not there:
+        raise BadRequest(f"{paths[0]}: there is no such unit", hint="see --name and --prefix")
+    if args.now:
+        _systemctl("disable", "--now", *units)
+    for path in there:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise KernelFailure(f"{path}: {error.strerror}", errno=error.errno, path=path) from error
+        print(path)
+    if args.now:
+        _systemctl("daemon-reload")
+    return 0
+
+
+def _configure_reload(parser: Parser) -> None:
+    parser.list_below(
+        [
+            "As SIGHUP: flags, environment and /etc/wherry/config.toml are read again. default_network,",
+            "stop_containers and debug change at once; others when the supervisor is started again.",
+        ]
+    )
+
+
+def _reload(client: Client, _args: Namespace) -> int:
+    done = client.reload()
+    for name, value in done.changed.items():
+        print(f"{name}: {value}")
+    for name, value in done.at_next_start.items():
+        print(f"{name}: {value} (at the next start)")
+    return 0
+
+
+COMMANDS = {
+    "system install-unit": Command(configure=_configure_install, execute=_install),
+    "system uninstall-unit": Command(configure=_configure_uninstall, execute=_uninstall),
+    "system reload": Command(configure=_configure_reload, execute=_reload),
+}
