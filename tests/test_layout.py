@@ -31,7 +31,7 @@ LAUNCHER_PROCESS = (
     "wire",
     "worker",
 )
-LAUNCHER_HANDLE = ("detach", "handle", "link", "orphan", "outcome", "start")
+LAUNCHER_HANDLE = ("asked", "detach", "handle", "link", "orphan", "outcome", "start")
 
 
 def imports_of(path: Path) -> set[str]:

@@ -46,3 +46,6 @@ Answers = dict[type[Any], Callable[[Context, Any], Awaitable[Any]]]
 
 Streams = dict[type[Any], Callable[[Context, Any, Any], Awaitable[Any]]]
 """By class of request: (context, request, emitter) → the answer's value; events go through the emitter."""
+
+AtOnce = dict[type[Any], Callable[[Context, Any, Any], None]]
+"""By class of a stream's request: (context, request, reply); it returns at once, the reply answers later."""

@@ -25,10 +25,13 @@ from wherry_protocol.connection import (
 )
 from wherry_protocol.errors import BadRequest, InternalError, ProtocolError, WherryError
 from wherryd import journal
+from wherryd.control.reply import Reply
+from wherryd.control.sender import Sender, acquire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wherry_protocol.call import Call
     from wherry_protocol.connection import Event
     from wherry_protocol.value import Value
     from wherryd.control.verbs import Verbs
@@ -38,9 +41,6 @@ HELLO_TIMEOUT = 5.0
 
 MAX_IN_FLIGHT = 256
 """Requests of one connection at once; more wait in the socket."""
-
-HOLD_SECONDS = 0.005
-"""How long an event that nobody waits for may wait for company: waking a client costs more than a frame."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last words to a client that is being hung up on."""
@@ -56,10 +56,10 @@ class Session:
         self._sock = sock
         self._verbs = verbs
         self._connection = Connection(Role.SERVER)
-        self._sending = trio.StrictFIFOLock()
+        self._sender = Sender(sock)
         self._room = trio.Semaphore(MAX_IN_FLIGHT)
         self._streaming = False
-        self._held = b""
+        self._reply: Reply | None = None
 
     async def run(self) -> None:
         """Serve until the client hangs up or breaks the protocol."""
@@ -74,7 +74,7 @@ class Session:
                 _close(self._connection.take_unclaimed_fds())
 
     async def _serve(self) -> None:
-        await self._send(self._connection.send_hello())
+        await self._sender.send(self._connection.send_hello())
         with trio.move_on_after(HELLO_TIMEOUT) as scope:
             await self._receive()
         if scope.cancelled_caught:
@@ -86,6 +86,8 @@ class Session:
                     await self._receive()
             except (OSError, RemoteProtocolError) as error:
                 failure = error
+            finally:
+                self._sender.over = True
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -121,11 +123,15 @@ class Session:
     async def _handle(self, event: Event, nursery: trio.Nursery) -> None:
         if isinstance(event, RequestRefused):
             _close(event.fds)
-            await self._send(self._connection.send_error(event.id, event.error))
+            await self._sender.send(self._connection.send_error(event.id, event.error))
         elif isinstance(event, RequestReceived):
+            if self._verbs.begins_at_once(event.call):
+                await self._sender.caught_up()
+                self._begin(event, nursery)
+                return
             fds = list(event.fds)
             try:
-                await _acquire(self._room)
+                await acquire(self._room)
             except BaseException:
                 _close(fds)
                 raise
@@ -150,64 +156,57 @@ class Session:
             _close(fds)
             self._room.release()
         try:
-            await self._send(data)
+            await self._sender.send(data)
         except OSError:
             nursery.cancel_scope.cancel()
 
     async def _perform(self, request: RequestReceived, fds: list[int], nursery: trio.Nursery) -> Any:
         call = request.call
-        allowed = call.descriptors if isinstance(call, Stream) else 0
-        if len(fds) > allowed:
-            raise BadRequest(f"{call.op}: {len(fds)} descriptors came along, at most {allowed} are taken")
-        if self._streaming:
-            raise BadRequest(f"{call.op}: a stream has this connection", hint="open another one")
+        self._check(call, fds)
         if not isinstance(call, Stream):
             return await self._verbs.answer(call)
-        if self._connection.in_flight > 1:
-            raise BadRequest(f"{call.op}: a stream needs a connection without other requests")
         self._streaming = True
         try:
             return await self._verbs.stream(call, Emitter(self, request.id, fds, nursery))
         finally:
             self._streaming = False
 
+    def _check(self, call: Call[Any], fds: Sequence[int]) -> None:
+        allowed = call.descriptors if isinstance(call, Stream) else 0
+        if len(fds) > allowed:
+            raise BadRequest(f"{call.op}: {len(fds)} descriptors came along, at most {allowed} are taken")
+        if self._streaming or (self._reply is not None and not self._reply.done):
+            raise BadRequest(f"{call.op}: a stream has this connection", hint="open another one")
+        if isinstance(call, Stream) and self._connection.in_flight > 1:
+            raise BadRequest(f"{call.op}: a stream needs a connection without other requests")
+
+    def _begin(self, request: RequestReceived, nursery: trio.Nursery) -> None:
+        """Perform a request whose verb needs no task."""
+        reply = Reply(self._connection, self._sender, nursery, request)
+        try:
+            self._check(request.call, request.fds)
+            self._reply = reply
+            self._verbs.begin(request.call, reply)
+        except WherryError as error:
+            reply.fail(error)
+        except Exception as error:  # noqa: BLE001 - one request's defect must not end the connection
+            reply.defect(error)
+        finally:
+            _close(reply.fds)
+
     async def emit(self, identity: int, event: Value, fds: Sequence[int]) -> None:
         """Send a stream's event; waits while the client does not read."""
-        await self._send(self._connection.send_event(identity, event, fds=len(fds)), fds)
+        await self._sender.send(self._connection.send_event(identity, event, fds=len(fds)), fds)
 
     def hold(self, identity: int, event: Value, nursery: trio.Nursery) -> None:
         """Send a stream's event with the next frame, or alone after HOLD_SECONDS."""
-        self._held += self._connection.send_event(identity, event)
-        nursery.start_soon(self._send_held)
-
-    async def _send_held(self) -> None:
-        await trio.sleep(HOLD_SECONDS)
-        if self._held:
-            try:
-                await self._send(b"")
-            except OSError as error:
-                journal.debug("a client hung up", error=error)
-
-    async def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        await _acquire(self._sending)
-        try:
-            data, self._held = self._held + data, b""
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            rest = memoryview(data)
-            while rest:
-                try:
-                    rest = rest[self._sock.sendmsg([rest], rights) :]
-                    rights = []
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._sock)
-        finally:
-            self._sending.release()
+        self._sender.hold(self._connection.send_event(identity, event), nursery)
 
     async def _hang_up(self, error: ProtocolError) -> None:
         journal.warning("a client broke the protocol", error=error)
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             try:
-                await self._send(self._connection.send_error(None, error))
+                await self._sender.send(self._connection.send_error(None, error))
             except OSError as gone:
                 journal.debug("the client was gone", error=gone)
 
@@ -247,14 +246,6 @@ class Emitter:
             journal.debug("a client hung up", error=error)
         finally:
             self._pending = False
-
-
-async def _acquire(lock: trio.Semaphore | trio.StrictFIFOLock) -> None:
-    """Acquire it; without a turn of the event loop when it is free."""
-    try:
-        lock.acquire_nowait()
-    except trio.WouldBlock:
-        await lock.acquire()
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

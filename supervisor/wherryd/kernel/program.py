@@ -83,7 +83,7 @@ class Program(Sequence):
             if number not in kept:
                 self.add("prctl", _PR_CAPBSET_DROP, number, op="prctl PR_CAPBSET_DROP")
 
-    def set_ids(self, uid: int, gid: int, groups: list[int]) -> None:
+    def set_ids(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
         """Become the user; leaving 0 clears permitted and effective capabilities. credentials(7)."""
         array = self.bytes(struct.pack(f"={len(groups)}I", *groups))
         self.add("setgroups", len(groups), array, pointers=(1,))

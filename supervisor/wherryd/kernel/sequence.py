@@ -68,6 +68,7 @@ class Sequence:
         self._links: list[int] = []
         self._execve: int | None = None
         self._memory: bytearray | mmap.mmap = bytearray()
+        self._image: tuple[int, int, bytes] | None = None
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -149,8 +150,19 @@ class Sequence:
         return (len(self._words) + _WORDS) * 8 + len(self._data)
 
     def _lay_out(self) -> int:
-        """Put calls and data into the memory, with their addresses there; return the first call's."""
-        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        """Put calls and data into the memory, with their addresses there; return the first call's.
+
+        The memory is new each time: what was in another process is not trusted. It is often where it was.
+        """
+        address, size = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)), self._size
+        if self._image is None or self._image[:2] != (address, size):
+            self._write_calls(address)
+            self._image = address, size, bytes(self._memory[:size])
+        else:
+            self._memory[:size] = self._image[2]
+        return address
+
+    def _write_calls(self, address: int) -> None:
         words = [*self._words, _NUMBER["exit_group"], _FAILED, *(0,) * (_WORDS - 3), _NEVER]
         start = len(words) * 8
         data = address + start
@@ -161,7 +173,6 @@ class Sequence:
         for place in self._links:
             (offset,) = struct.unpack_from("=q", self._data, place)
             struct.pack_into("=q", self._memory, start + place, data + offset)
-        return address
 
     def _run(self) -> None:
         """Make the calls, in a fork: what machine.py's instructions do."""

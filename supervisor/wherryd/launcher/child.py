@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from wherryd.launcher.exec_plan import ExecPlan
-    from wherryd.launcher.plan import Mount, Plan
+    from wherryd.launcher.exec_plan import ExecPlan, Sandbox
+    from wherryd.launcher.plan import Mount, Plan, Rlimit
     from wherryd.launcher.user import User
 
 DEFERRED = ("proc", "cgroup2")
@@ -78,15 +78,15 @@ def prepare(
     `stdio` becomes 0, 1 and 2; `tasks` are what v1 cgroups are joined by, close-on-exec.
     """
     program = Program()
-    _session(program, plan, stdio, tasks, _STATUS_FD)
+    _session(program, plan.title, stdio, tasks, _STATUS_FD, terminal=plan.terminal)
     _mounts(program, plan, masked)
-    _limits(program, plan)
+    _limits(program, plan.rlimits)
     _join_cgroups(program, tasks)
     if tasks and "cgroup" in plan.namespaces:
         # Once more: what it is in now is to be the root of what it sees.
         program.unshare(CLONE_NEWCGROUP)
     _identity(program, plan, who, highest_cap)
-    _command(program, plan, who)
+    _execution(program, plan.args, dict(plan.env), who.home, plan.seccomp)
     return program
 
 
@@ -98,30 +98,52 @@ def prepare_join(
     status: int,
     highest_cap: int,
 ) -> Program:
-    """Return the calls of a process that joins a container, whose namespaces the worker has taken on."""
-    program = Program()
+    """Return the calls of a process that joins a container, whose namespaces the worker has taken on.
+
+    Those of the process before are taken again, as far as they are the same.
+    """
+    own = (plan.terminal, plan.cwd, stdio, tasks, status)
+    entry = (plan.sandbox, own, highest_cap, (who.uid, who.gid, tuple(who.groups)))
+    command = (plan.args, dict(plan.env), who.home, plan.sandbox.seccomp)
+    return _known("join", (entry, command), _whole)
+
+
+def _whole(program: Program, entry: tuple[Any, ...], command: tuple[Any, ...]) -> None:
+    args, env, home, seccomp = command
+    program.extend(_known("entry", entry, _entry_calls))
+    _execution(program, args, {**env}, home, seccomp)
+
+
+def _entry_calls(
+    program: Program,
+    sandbox: Sandbox,
+    own: tuple[Any, ...],
+    highest_cap: int,
+    who: tuple[int, int, tuple[int, ...]],
+) -> None:
+    terminal, cwd, stdio, tasks, status = own
     program.step = "detach"
     program.dup(status, _STATUS_FD, cloexec=True)
-    _session(program, plan, stdio, tasks, _STATUS_FD + 1)
+    _session(program, sandbox.title, stdio, tasks, _STATUS_FD + 1, terminal=terminal)
     program.step = "cwd"
     # After every descriptor of ours is closed: a path through /proc/self/fd could lead out (CVE-2024-21626).
-    program.chdir(plan.cwd)
-    _limits(program, plan)
+    program.chdir(cwd)
+    _limits(program, sandbox.rlimits)
     _join_cgroups(program, tasks)
-    _identity(program, plan, who, highest_cap)
+    _identity_calls(program, sandbox.capabilities, highest_cap, *who, sandbox.no_new_privileges)
     program.step = "status"
     # Should our worker be killed before it can tell of the process, this tells: no cgroup of its own does.
     program.write(_STATUS_FD, wire.MARK)
-    _command(program, plan, who)
-    return program
 
 
 def _session(
     program: Program,
-    plan: Plan | ExecPlan,
+    title: str,
     stdio: tuple[int, int, int],
     kept: tuple[int, ...],
     close_from: int,
+    *,
+    terminal: bool,
 ) -> None:
     program.step = "detach"
     for target, source in enumerate(stdio):
@@ -133,8 +155,8 @@ def _session(
     program.close_from(close_from)
     program.setsid()
     program.join_new_session_keyring()
-    program.set_comm(plan.title)
-    if plan.terminal:
+    program.set_comm(title)
+    if terminal:
         program.make_controlling(0)
 
 
@@ -168,9 +190,9 @@ def _mount_calls(
         program.mount("", path, "", MS_REMOUNT | MS_BIND | MS_RDONLY | _SAFE, if_there=True)
 
 
-def _limits(program: Program, plan: Plan | ExecPlan) -> None:
+def _limits(program: Program, rlimits: tuple[Rlimit, ...]) -> None:
     program.step = "limits"
-    for rlimit in plan.rlimits:
+    for rlimit in rlimits:
         program.set_rlimit(rlimit.name, rlimit.soft, rlimit.hard)
 
 
@@ -181,8 +203,8 @@ def _join_cgroups(program: Program, tasks: tuple[int, ...]) -> None:
         program.write(fd, b"0")
 
 
-def _identity(program: Program, plan: Plan | ExecPlan, who: User, highest_cap: int) -> None:
-    key = (plan.capabilities, highest_cap, who.uid, who.gid, who.groups, plan.no_new_privileges)
+def _identity(program: Program, plan: Plan, who: User, highest_cap: int) -> None:
+    key = (plan.capabilities, highest_cap, who.uid, who.gid, tuple(who.groups), plan.no_new_privileges)
     program.extend(_known("identity", key, _identity_calls))
 
 
@@ -192,7 +214,7 @@ def _identity_calls(
     highest_cap: int,
     uid: int,
     gid: int,
-    groups: list[int],
+    groups: tuple[int, ...],
     no_new_privileges: bool,
 ) -> None:
     program.step = "user"
@@ -216,14 +238,15 @@ def _known(part: str, key: tuple[Any, ...], build: Callable[..., None]) -> Progr
     return last[1]
 
 
-def _command(program: Program, plan: Plan | ExecPlan, who: User) -> None:
+def _execution(
+    program: Program, args: tuple[str, ...], env: dict[str, str], home: str | None, seccomp: bytes | None
+) -> None:
     program.step = "exec"
-    env = dict(plan.env)
-    if who.home is not None:
-        env.setdefault("HOME", who.home)
-    if plan.seccomp is not None:
-        program.install_seccomp(plan.seccomp)
-    program.execve(_candidates(plan.args[0], env), plan.args, env)
+    if home is not None:
+        env.setdefault("HOME", home)
+    if seccomp is not None:
+        program.install_seccomp(seccomp)
+    program.execve(_candidates(args[0], env), args, env)
 
 
 def _candidates(command: str, env: dict[str, str]) -> list[str]:

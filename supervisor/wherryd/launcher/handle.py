@@ -15,6 +15,7 @@ import trio
 
 from wherryd import journal
 from wherryd.launcher import wire
+from wherryd.launcher.asked import Asked, Held
 from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.link import Link, open_link
 from wherryd.launcher.orphan import wait_orphan
@@ -40,33 +41,6 @@ _SIGKILL = 9
 _ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end much later
 
 
-class Asked:
-    """A start whose answer has not come. `abandoned`: it was called off."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.answered = trio.Event()
-        self.spawned: Spawned | None = None
-        self.failure: SpawnFailed | None = None
-        self.abandoned = False
-
-
-class _Held:
-    """A container from its start until its release."""
-
-    def __init__(self, pidfd: int) -> None:
-        self.pidfd = pidfd
-        self.exit: Exit | None = None
-        self.ended: trio.Event | None = None
-
-    def end(self, status: Exit) -> None:
-        """Record how it ended; the first to say so knows it best."""
-        if self.exit is None:
-            self.exit = status
-            if self.ended is not None:
-                self.ended.set()
-
-
 class Launcher:
     """A launcher process, replaced by a new one when it dies. Made by `open_launcher`.
 
@@ -80,7 +54,7 @@ class Launcher:
         self._link: Link | None = None
         self._connecting = trio.Lock()
         self._pending: dict[str, Asked] = {}
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._listed = trio.Event()
         self._list: list[Adopted] = []
         self._on: dict[str, Callable[..., None]] = {
@@ -117,8 +91,11 @@ class Launcher:
         """
         if self._link is None or plan.id in self._pending:
             return None
-        self._link.send(_request(plan), () if netns is None else (netns,))
-        asked = self._pending[plan.id] = Asked(plan.id)
+        return self._ask(self._link, plan.id, _request(plan), () if netns is None else (netns,))
+
+    def _ask(self, link: Link, name: str, request: bytes, fds: tuple[int, ...]) -> Asked:
+        link.send(request, fds)
+        asked = self._pending[name] = Asked(name)
         return asked
 
     async def answer(self, asked: Asked) -> Spawned:
@@ -146,17 +123,21 @@ class Launcher:
 
         As `spawn`. The descriptors stay the caller's; `note` comes back with what a later supervisor adopts.
         """
-        lifelines = () if lifeline is None else (lifeline,)
-        packed = wire.pack(JOIN, *plan.to_wire())
-        request = wire.pack("exec", plan.id, note, bool(lifelines), packed)
-        return await self._start(plan.id, request, (container, *lifelines, *streams))
+        request, fds = _join_request(plan, note, container, streams, lifeline)
+        return await self._start(plan.id, request, fds)
+
+    def ask_join(
+        self, plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None = None
+    ) -> Asked | None:
+        """Ask for what `join` starts, in this very step; as `ask`."""
+        if self._link is None or plan.id in self._pending:
+            return None
+        return self._ask(self._link, plan.id, *_join_request(plan, note, container, streams, lifeline))
 
     async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
         await self._settled(name)
         link = self._link or await self._connected()
-        asked = self._pending[name] = Asked(name)
-        link.send(request, fds)
-        return await self.answer(asked)
+        return await self.answer(self._ask(link, name, request, fds))
 
     async def wait_exit(self, name: str) -> Exit:
         """Return how a container ended, once it has. Remembered until `release`; KeyError after that."""
@@ -166,6 +147,14 @@ class Launcher:
                 held.ended = trio.Event()
             await held.ended.wait()
         return held.exit or Exit()
+
+    def on_exit(self, name: str, then: Callable[[Exit], None]) -> None:
+        """Have a function called in the step in which a process's end becomes known; at once, if it is."""
+        held = self._held[name]
+        if held.exit is not None:
+            then(held.exit)
+        else:
+            held.then = then
 
     def release(self, name: str) -> None:
         """Let the launcher forget a container and close its descriptors; unknown ones are fine."""
@@ -232,16 +221,16 @@ class Launcher:
         if pending.abandoned:
             self._discard(spawned)
         else:
-            self._held[name] = _Held(os.dup(spawned.pidfd))
+            self._held[name] = Held(os.dup(spawned.pidfd))
             pending.spawned = spawned
-        pending.answered.set()
+        pending.answer()
 
     def _on_failed(self, name: str, step: str, *reason: Any, fds: list[int]) -> None:  # noqa: ARG002 - every message has it
         op, path, number, hint = reason
         pending = self._pending.pop(name, None)
         if pending is not None:
             pending.failure = SpawnFailed(step=step, op=op, path=path, errno=number, hint=hint)
-            pending.answered.set()
+            pending.answer()
 
     def _on_exited(self, name: str, code: int | None, signal: int | None, *, fds: list[int]) -> None:  # noqa: ARG002 - as above
         held = self._held.get(name)
@@ -258,7 +247,7 @@ class Launcher:
             self._pending[name] = pending = Asked(name)
             self._abandon(pending)
             return
-        self._held[name] = held = _Held(os.dup(adopted.pidfd))
+        self._held[name] = held = Held(os.dup(adopted.pidfd))
         if ended is not None:
             held.end(ended)
         self._list.append(adopted)
@@ -276,14 +265,14 @@ class Launcher:
             pending.failure = SpawnFailed(
                 step=LOST, op="spawn", path=None, errno=errno.EPIPE, hint="the launcher died: try again"
             )
-            pending.answered.set()
+            pending.answer()
         self._pending.clear()
         for held in self._held.values():
             if held.exit is None:
                 self._nursery.start_soon(_watch_orphan, held)
 
 
-async def _watch_orphan(held: _Held) -> None:
+async def _watch_orphan(held: Held) -> None:
     held.end(await wait_orphan(held.pidfd))
 
 
@@ -291,6 +280,14 @@ def _request(plan: Plan) -> bytes:
     packed = wire.pack(*plan.to_wire())
     promise = (plan.root.former, plan.root.successor)
     return wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, promise, packed)
+
+
+def _join_request(
+    plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None
+) -> tuple[bytes, tuple[int, ...]]:
+    lifelines = () if lifeline is None else (lifeline,)
+    packed = wire.pack(JOIN, *plan.to_wire())
+    return wire.pack("exec", plan.id, note, bool(lifelines), packed), (container, *lifelines, *streams)
 
 
 @asynccontextmanager

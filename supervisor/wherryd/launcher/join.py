@@ -50,8 +50,8 @@ class Join:
         """Take the steps of the plan up to the fork, and fork."""
         failpoints.hit("worker.join")
         self.step = "cgroup"
-        cgroup = open_cgroup(self.plan.cgroup)
-        tasks = tuple(map(open_tasks, self.plan.v1_cgroups))
+        cgroup = open_cgroup(self.plan.sandbox.cgroup)
+        tasks = tuple(map(open_tasks, self.plan.sandbox.v1_cgroups))
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
@@ -61,7 +61,7 @@ class Join:
         terminal = self._open_terminal() if self.plan.terminal else None
         stdio = self._stdio(terminal)
         self.step = "user"
-        who = user.resolve(self.plan.user)
+        who = user.resolve_again(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
         program = child.prepare_join(self.plan, who, stdio, tasks, self.status.fd, highest_cap)
@@ -81,9 +81,9 @@ class Join:
         return given.get(0, null), given.get(1, null), given.get(2, null)
 
     def _fork(self, program: Program, cgroup: int, terminal: tuple[int, int] | None) -> None:
-        os.umask(self.plan.umask)
+        os.umask(self.plan.sandbox.umask)
         try:
-            self._oom.set(self.plan.oom_score_adj)
+            self._oom.set(self.plan.sandbox.oom_score_adj)
             # A copy of our memory: the container's other processes must not reach the original.
             process = program.start_copy(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
         finally:

@@ -8,8 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from wherryd.kernel.errors import KernelError, from_oserror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAX_ID = (1 << 32) - 2  # 2^32 - 1 means "leave it as it is" to the kernel
 _MAX_SIZE = 4 << 20  # a file that is bigger is an attack on our memory
@@ -24,6 +29,40 @@ class User:
         self.gid = gid
         self.groups = groups
         self.home = home
+
+
+_FILES = ("/etc/passwd", "/etc/group")
+_SETTLED = 1_000_000_000
+"""Nanoseconds after which a change of a file shows in its times for certain."""
+
+_last: tuple[tuple[Any, ...], User] | None = None
+
+
+def resolve_again(text: str) -> User:
+    """Do as `resolve`, without reading files that are those of the last time and have not changed since."""
+    global _last  # noqa: PLW0603 - a worker has one root at a time
+    stamps = _stamps()
+    if stamps is None:
+        return resolve(text)
+    key = (text, *stamps)
+    if _last is None or _last[0] != key:
+        _last = key, resolve(text)
+    return _last[1]
+
+
+def _stamps() -> list[tuple[int, ...]] | None:
+    """Return what changes when a file of the current root does; None where that is not certain."""
+    stamps: list[tuple[int, ...]] = []
+    settled = time.time_ns() - _SETTLED
+    for path in _FILES:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_ctime_ns > settled:
+            return None
+        stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns))
+    return stamps
 
 
 def resolve(text: str) -> User:

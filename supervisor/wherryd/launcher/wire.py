@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 3
+VERSION = 4
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 MARK = b"\xc1"

@@ -1,6 +1,7 @@
 """Processes of running containers: those that exec adds, and what the host's /proc says of all of them.
 
-    execs.py          every exec of this supervisor: started, found again, ended
+    execs.py          every exec of this supervisor, for requests; known.py has which there are
+    keeper.py         keeps them from their start to their end; caller.py is who is told
     session.py        one of them
     spec.py           from a request to the launcher's plan; refusals
     probe.py          probes of health, which are short execs

@@ -14,10 +14,10 @@ import trio
 
 from wherry_protocol.errors import Conflict, WherryError
 from wherry_protocol.processes import ExecSpec
-from wherryd.processes.session import Handover
+from wherryd.processes.descriptors import copies
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from wherry_protocol.containers import ExitStatus
     from wherryd.containers.container import Container
@@ -63,9 +63,9 @@ class Prober:
     async def _run(
         self, container: Container, args: tuple[str, ...], output: _Output, ends: tuple[int, int, int]
     ) -> ExitStatus:
-        lifeline, *streams = _copies(ends)
+        lifeline, *streams = copies(ends)
         spec = ExecSpec(args=args, streams=(1, 2))
-        session = await self._execs.start(container.id, spec, Handover(), lifeline, streams, probe=True)
+        session = await self._execs.start(container.id, spec, lifeline, streams, probe=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.read)
             status = await self._execs.wait(session.id)
@@ -110,15 +110,3 @@ def _pipe() -> Generator[tuple[int, int]]:
     finally:
         for fd in ends:
             os.close(fd)
-
-
-def _copies(fds: Sequence[int]) -> list[int]:
-    """Return duplicates of descriptors: all of them, or an error and none."""
-    copies: list[int] = []
-    try:
-        copies += map(os.dup, fds)
-    except OSError:
-        for fd in copies:
-            os.close(fd)
-        raise
-    return copies

@@ -1,14 +1,13 @@
 """One exec: a process beside a container's first one, and the live things of it.
 
-Owns its descriptors. The task in execs.py is the only one that ends it; requests find it there.
+Owns its descriptors. Its keeper is the only one that starts and ends it; requests find it there.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,11 +15,14 @@ from wherry_protocol.processes import ExecStarted, ExecSummary
 from wherryd import journal
 from wherryd.containers.oom_verdict import Suspect
 from wherryd.launcher import wire
+from wherryd.processes.container_end import ContainerEnd
 
 if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.errors import WherryError
     from wherryd.containers.container import Container
     from wherryd.launcher.outcome import Spawned
+    from wherryd.processes.caller import Caller
 
 
 class Note:
@@ -50,28 +52,54 @@ class Note:
 
 
 class Session:
-    """An exec from its start to its end. Nobody waits for it when `lifeline` is None.
+    """An exec from its request to its end. Nobody waits for it when `lifeline` is None.
 
+    `begun`: it has a process, unless there is a `failure`; `gone`: that process has ended; `over`: it is
+    known how, and nothing of the session is left.
     A `probe` of health is our own: it is in no list, and nobody is told of it.
     """
 
-    def __init__(self, container: Container, note: Note, held: Spawned) -> None:
-        self.id = held.id
+    def __init__(self, exec_id: str, container: Container, note: Note, caller: Caller) -> None:
+        self.id = exec_id
         self.container = container
-        self.pid = held.pid
-        self.pidfd = held.pidfd
-        self.tty = held.tty
-        self.lifeline = held.lifeline
-        self.detached = held.lifeline is None
-        self.probe = note.probe
-        self.suspect = Suspect(held.pid, held.pidfd)
+        self.container_end = ContainerEnd(container)
+        self.caller = caller
+        self.note = note
+        self.pid = 0
+        self.pidfd = -1
+        self.tty: int | None = None
+        self.lifeline: int | None = None
+        self.detached = False
+        self.suspect: Suspect | None = None
         self.killed = False
         """Whether we killed it ourselves."""
         self.left = trio.Event()
         """Set when its client has left it to itself."""
-        self.ended = trio.Event()
+        self.begun = trio.Event()
+        self.gone = trio.Event()
+        self.over = trio.Event()
+        self.failure: WherryError | None = None
         self.exit: ExitStatus | None = None
-        self._note = note
+
+    @property
+    def probe(self) -> bool:
+        """Whether it is a probe."""
+        return self.note.probe
+
+    def begin(self, held: Spawned) -> Suspect:
+        """Take its process, and our descriptors of it."""
+        self.pid, self.pidfd, self.tty, self.lifeline = held.pid, held.pidfd, held.tty, held.lifeline
+        self.detached = held.lifeline is None
+        self.suspect = Suspect(held.pid, held.pidfd)
+        self.begun.set()
+        return self.suspect
+
+    def fail(self, error: WherryError) -> None:
+        """Tell that there is no process, and never will be."""
+        self.failure = error
+        for event in (self.begun, self.gone, self.over):
+            event.set()
+        self.caller.failed(error)
 
     def started(self) -> ExecStarted:
         """Return what its client is told."""
@@ -83,8 +111,8 @@ class Session:
             id=self.id,
             container_id=self.container.id,
             pid=self.pid,
-            args=self._note.args,
-            started_at=self._note.started_at,
+            args=self.note.args,
+            started_at=self.note.started_at,
             tty=self.tty is not None,
             detached=self.detached,
             exit=self.exit,
@@ -101,33 +129,11 @@ class Session:
         self.left.set()
 
     def close(self) -> None:
-        """Close the descriptors."""
-        for fd in (self.pidfd, self.tty, self.lifeline):
+        """Close the descriptors; what is known of it stays."""
+        if self.suspect is not None:
+            self.container.oom.suspects.discard(self.suspect)
+            os.close(self.pidfd)
+        for fd in (self.tty, self.lifeline):
             if fd is not None:
                 os.close(fd)
-        self.tty = self.lifeline = None
-
-
-class Handover:
-    """A terminal on its way to a client: opened by the start, closed by whoever made it.
-
-    Use it as a context manager round the start, which may succeed after its client has given up.
-    """
-
-    def __init__(self) -> None:
-        self._closed = False
-        self.fds: tuple[int, ...] = ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed = True
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = ()
-
-    def open(self, tty: int | None) -> None:
-        """Take a copy; nothing happens when it was given up meanwhile."""
-        if tty is not None and not self._closed:
-            self.fds = (fcntl.fcntl(tty, fcntl.F_DUPFD_CLOEXEC, 3),)
+        self.pidfd, self.tty, self.lifeline, self.suspect = -1, None, None, None

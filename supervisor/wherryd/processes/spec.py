@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from wherry_protocol.errors import BadRequest, Conflict
 from wherryd.containers import config
 from wherryd.containers.lifecycle import Phase
-from wherryd.launcher.exec_plan import beside
+from wherryd.launcher.exec_plan import ExecPlan
 
 if TYPE_CHECKING:
     from wherry_protocol.processes import ExecSpec
     from wherryd.containers.container import Container, Run
-    from wherryd.launcher.exec_plan import ExecPlan
-    from wherryd.launcher.plan import Plan
+    from wherryd.launcher.exec_plan import Sandbox
 
 
 def check_spec(spec: ExecSpec) -> None:
@@ -40,12 +39,12 @@ def running(container: Container) -> Run:
     return container.run
 
 
-def plan_exec(exec_id: str, container: Container, sandbox: Plan, spec: ExecSpec) -> ExecPlan:
-    """Return the plan of a process beside the container's first one, whose own plan is `sandbox`."""
+def plan_exec(exec_id: str, container: Container, sandbox: Sandbox, spec: ExecSpec) -> ExecPlan:
+    """Return the plan of a process beside the container's first one."""
     terminal = {"TERM": "xterm"} if spec.tty else {}
-    return beside(
-        sandbox,
+    return ExecPlan(
         id=exec_id,
+        sandbox=sandbox,
         terminal=spec.tty,
         console_size=spec.tty_size,
         streams=spec.streams,

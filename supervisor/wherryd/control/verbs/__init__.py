@@ -1,7 +1,8 @@
 """What each operation means: one function per request, a module a noun. No sockets, no syscalls, no state.
 
 A function takes the context and the request, and returns the answer's value; a stream's function also takes
-the emitter for its events, which has the descriptors that rode along.
+the emitter for its events, which has the descriptors that rode along. One that is no coroutine but begins
+something, in no more than a step of the event loop, takes a reply instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from wherryd.control.verbs import (
 
 if TYPE_CHECKING:
     from wherry_protocol.call import Call, Stream
-    from wherryd.control.context import Answers, Context, Streams
+    from wherryd.control.context import Answers, AtOnce, Context, Streams
+    from wherryd.control.reply import Reply
     from wherryd.control.session import Emitter
 
 _NOUNS = (
@@ -47,6 +49,7 @@ _NOUNS = (
 )
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
+_AT_ONCE: AtOnce = processes.AT_ONCE
 
 
 class Verbs:
@@ -58,6 +61,14 @@ class Verbs:
     async def answer(self, call: Call[Any]) -> Any:
         """Perform a request. Raises WherryError."""
         return await _find(_ANSWERS, call)(self._context, call)
+
+    def begins_at_once(self, call: Call[Any]) -> bool:
+        """Say whether `begin` is what performs a request."""
+        return type(call) in _AT_ONCE
+
+    def begin(self, call: Call[Any], reply: Reply) -> None:
+        """Begin to perform a stream's request: the reply has the rest. Raises WherryError."""
+        _find(_AT_ONCE, call)(self._context, call, reply)
 
     async def stream(self, call: Stream[Any], emitter: Emitter) -> Any:
         """Perform a stream's request. Raises WherryError."""

@@ -18,31 +18,52 @@ from wherry_protocol.processes import (
 from wherryd.containers.attachment import Attachment
 from wherryd.containers.telling import tell
 from wherryd.control.verbs.containers import follow
-from wherryd.processes.session import Handover
+from wherryd.processes.caller import Caller
 from wherryd.processes.spec import running
 from wherryd.processes.top import top
 
 if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.errors import WherryError
     from wherry_protocol.processes import ExecStarted, ExecSummary, Process
-    from wherryd.control.context import Answers, Context, Streams
+    from wherryd.control.context import Answers, AtOnce, Context, Streams
+    from wherryd.control.reply import Reply
     from wherryd.control.session import Emitter
+    from wherryd.processes.session import Session
 
 
-async def run_exec(context: Context, call: Exec, emitter: Emitter) -> ExitStatus:
-    if not emitter.fds:
-        raise BadRequest("exec: no lifeline rode along", hint="exec_detached needs none")
-    lifeline, *streams = emitter.fds
-    emitter.fds.clear()
-    with Handover() as handover:
-        session = await context.execs.start(
-            call.ref, call.spec, handover, lifeline, streams, exec_id=call.exec_id
-        )
-        if handover.fds:
-            await emitter.send(session.started(), handover.fds)
+class _Client(Caller):
+    """A client that waits for its command."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._lasts = False
+
+    def started(self, session: Session) -> None:
+        if session.tty is not None:
+            self._reply.event(session.started(), (session.tty,))
+        elif self._lasts:
+            self._reply.event(session.started())
         else:
-            emitter.lazily(session.started())
-    return await context.execs.wait(session.id)
+            self._reply.hold(session.started())
+
+    def lasts(self) -> None:
+        self._lasts = True
+        self._reply.flush()
+
+    def failed(self, error: WherryError) -> None:
+        self._reply.fail(error)
+
+    def ended(self, status: ExitStatus) -> None:
+        self._reply.answer(status)
+
+
+def run_exec(context: Context, call: Exec, reply: Reply) -> None:
+    if not reply.fds:
+        raise BadRequest("exec: no lifeline rode along", hint="exec_detached needs none")
+    lifeline, *streams = reply.fds
+    reply.fds.clear()
+    context.execs.begin(call.ref, call.spec, _Client(reply), lifeline, streams, exec_id=call.exec_id)
 
 
 async def exec_detached(context: Context, call: ExecDetached) -> ExecStarted:
@@ -89,6 +110,7 @@ ANSWERS: Answers = {
 
 STREAMS: Streams = {
     Attach: attach,
-    Exec: run_exec,
     ExecWait: exec_wait,
 }
+
+AT_ONCE: AtOnce = {Exec: run_exec}

@@ -1,0 +1,74 @@
+"""A stream's way to its client for a verb without a task: every word is sent in the step in which it is said.
+
+What the client does not take at once waits for it in a task of the connection's. Words to a client that has
+hung up are lost, as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry_protocol.errors import InternalError
+from wherryd import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import trio
+
+    from wherry_protocol.connection import Connection, RequestReceived
+    from wherry_protocol.errors import WherryError
+    from wherry_protocol.value import Value
+    from wherryd.control.sender import Sender
+
+
+class Reply:
+    """Answers one request, which is `done` then. `fds` are what rode along, as an emitter's."""
+
+    def __init__(
+        self, connection: Connection, sender: Sender, nursery: trio.Nursery, request: RequestReceived
+    ) -> None:
+        self.fds = [*request.fds]
+        self.done = False
+        self._connection = connection
+        self._sender = sender
+        self._nursery = nursery
+        self._id = request.id
+        self._op = request.call.op
+        self._held = b""
+
+    def hold(self, event: Value) -> None:
+        """Have an event sent with the next word."""
+        if not self._sender.over:
+            self._held += self._connection.send_event(self._id, event)
+
+    def flush(self) -> None:
+        """Send what is held."""
+        if self._held:
+            self._send(b"")
+
+    def event(self, event: Value, fds: Sequence[int] = ()) -> None:
+        """Send an event; the descriptors are copied, not taken."""
+        if not self._sender.over:
+            self._send(self._connection.send_event(self._id, event, fds=len(fds)), fds)
+
+    def answer(self, value: Value) -> None:
+        """End the request well."""
+        self.done = True
+        if not self._sender.over:
+            self._send(self._connection.send_answer(self._id, value))
+
+    def fail(self, error: WherryError) -> None:
+        """End the request badly."""
+        self.done = True
+        if not self._sender.over:
+            self._send(self._connection.send_error(self._id, error))
+
+    def defect(self, error: Exception) -> None:
+        """End the request with a defect of ours."""
+        journal.defect("request failed", error, op=self._op)
+        self.fail(InternalError(f"{self._op}: {error!r}", hint="see the supervisor's log"))
+
+    def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        data, self._held = self._held + data, b""
+        self._sender.send_at_once(data, fds, self._nursery)

@@ -1,0 +1,54 @@
+"""What the handle on the launcher waits for: the answer to a start, the end of what was started. No IO.
+
+Both have an event for a task to wait for, and a function to be called in the very step in which it comes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherryd.launcher.outcome import Exit, Spawned, SpawnFailed
+
+
+class Asked:
+    """A start whose answer has not come. `abandoned`: it was called off, and nobody is called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.answered = trio.Event()
+        self.spawned: Spawned | None = None
+        self.failure: SpawnFailed | None = None
+        self.abandoned = False
+        self.then: Callable[[], None] | None = None
+
+    def answer(self) -> None:
+        """Tell that the answer is there."""
+        self.answered.set()
+        then, self.then = self.then, None  # it may lead back here
+        if then is not None and not self.abandoned:
+            then()
+
+
+class Held:
+    """A process from its start until its release."""
+
+    def __init__(self, pidfd: int) -> None:
+        self.pidfd = pidfd
+        self.exit: Exit | None = None
+        self.ended: trio.Event | None = None
+        self.then: Callable[[Exit], None] | None = None
+
+    def end(self, status: Exit) -> None:
+        """Record how it ended; the first to say so knows it best."""
+        if self.exit is None:
+            self.exit = status
+            if self.ended is not None:
+                self.ended.set()
+            then, self.then = self.then, None
+            if then is not None:
+                then(status)
