@@ -121,16 +121,23 @@ def test_the_terminal_is_restored_when_the_command_is_ended(
     assert field(wherryd, "on", "State.Status") == "running"
 
 
-def test_the_terminal_is_restored_when_the_supervisor_dies(fresh_wherryd: Daemon, busybox: Path) -> None:
-    with fresh_wherryd.terminal(
-        "run", "--name", "on", "-it", busybox, "sh", "-c", "echo up; exec cat"
-    ) as terminal:
+@pytest.mark.parametrize(("patience", "code"), [("0", 125), ("60", 0)])
+def test_the_terminal_is_restored_when_the_supervisor_dies(
+    fresh_wherryd: Daemon, busybox: Path, patience: str, code: int
+) -> None:
+    """At once, or when its user has waited enough for the next one."""
+    command = ("run", "--name", "on", "-it", busybox, "sh", "-c", "echo up; exec cat")
+    with fresh_wherryd.terminal(*command, env={"WHERRY_RECONNECT": patience}) as terminal:
         before = terminal.attributes()
         terminal.expect("up")
         fresh_wherryd.kill()
-        assert terminal.wait() == 125
+        if patience == "0":
+            terminal.expect("the supervisor hung up")
+        else:
+            terminal.expect("the supervisor is away: waiting for it, the detach keys end that")
+            terminal.send("\x10\x11")
+        assert terminal.wait() == code
         assert terminal.attributes() == before, "the supervisor's death left the terminal raw"
-        assert "supervisor" in terminal.text
     fresh_wherryd.start()
     assert field(fresh_wherryd, "on", "State.Status") == "running"
 

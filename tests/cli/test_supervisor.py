@@ -307,8 +307,9 @@ def test_debug_prints_the_plan(busybox: Path) -> None:
 
 
 def test_a_running_follower_is_told_when_the_supervisor_ends(fresh_wherryd: Daemon, busybox: Path) -> None:
+    """Who has no patience with the next one (WHERRY_RECONNECT=0) gets an error."""
     container = detached(fresh_wherryd, busybox, "sh", "-c", "echo up; exec sleep 1000")
-    with fresh_wherryd.popen("logs", "-f", container) as follower:
+    with fresh_wherryd.popen("logs", "-f", container, env={"WHERRY_RECONNECT": "0"}) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == b"up\n"
         fresh_wherryd.terminate()

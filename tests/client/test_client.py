@@ -25,6 +25,7 @@ from wherry import (
     Started,
     Volume,
 )
+from wherry.session import HungUp
 from wherry.testing import FakeSupervisor, WithFds
 from wherry_protocol.containers import (
     CloseStdin,
@@ -354,9 +355,11 @@ class TestBroken:
     def test_garbage_is_a_protocol_error(self, tmp_path: Path) -> None:
         assert isinstance(self.fails(tmp_path, b"SSH-2.0-OpenSSH\r\n"), ProtocolError)
 
-    def test_half_a_frame_is_a_protocol_error(self, tmp_path: Path) -> None:
+    def test_half_a_frame_is_a_hang_up(self, tmp_path: Path) -> None:
+        """A supervisor that is killed while it writes leaves that: the next one may be asked."""
         error = self.fails(tmp_path, b"\x82\xa6wherry")
-        assert "ended within a frame" in str(error)
+        assert isinstance(error, HungUp)
+        assert "ping: the supervisor hung up before it answered" in str(error)
 
     def test_the_reason_of_a_hang_up_is_told(self, tmp_path: Path) -> None:
         from wherry_protocol.connection import Connection, Role

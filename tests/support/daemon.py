@@ -162,11 +162,11 @@ class Daemon:
         )
         return Done(exit_code=done.returncode, stdout=_text(done.stdout), stderr=_text(done.stderr))
 
-    def popen(self, *args: str | Path) -> subprocess.Popen[bytes]:
+    def popen(self, *args: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start the `wherry` command with pipes; to be used as a context manager and ended by the caller."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            self._command(args), stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment
+            self._command(args), stdin=pipe, stdout=pipe, stderr=pipe, env={**self.environment, **(env or {})}
         )
 
     def terminal(self, *args: str | Path, env: Mapping[str, str] | None = None) -> Terminal:

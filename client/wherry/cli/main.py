@@ -175,7 +175,8 @@ def _patience() -> float:
 
 def tell_away(away: bool, *, raw: bool = False) -> None:
     """Say that the supervisor has been gone for a while, or that there is one again; once, not per thread."""
-    text = "the supervisor is away: waiting for it, ctrl-C ends that" if away else "the supervisor is back"
+    how = "the detach keys end" if raw else "ctrl-C ends"  # there ctrl-C is the container's
+    text = f"the supervisor is away: waiting for it, {how} that" if away else "the supervisor is back"
     if _told[-1] != text:
         _told.append(text)
         complain(text, raw=raw)

@@ -2,6 +2,8 @@
 
 in the database and held by the launcher         taken back, running or just ended
 said to run, but the launcher does not have it   ended; how cannot be known; stragglers killed
+said to begin its first run, and neither         the same, as its client may have heard that it runs; but
+                                                 forgotten, if the launcher is the one that was asked for it
 held by the launcher, not in the database        killed and let go: nobody could ever ask for it; taken in, if
                                                  the database was lost
 a directory or cgroup of no container            removed
@@ -166,12 +168,13 @@ async def _mark_lost(container: Container, services: Services, *, rebooted: bool
         journal.error("processes are stuck in the kernel", id=container.id, cgroup=cgroup)
     journal.warning("container was lost", id=container.id, name=container.name)
     services.networks.detach(container)
-    if container.phase is Phase.STARTING:
-        # The first start of a `run` whose client never heard of it.
+    if container.phase is Phase.STARTING and services.launcher.found and not rebooted:
+        # The first start of a `run`, which came to nothing: a launcher that was there would hold it.
         container.phase = Phase.CREATED
         remove_ended(container, services)
         return
     container.phase = Phase.EXITED
+    container.started_at = container.started_at or container.created_at
     container.exit = ExitStatus(error=_REBOOTED if rebooted else _UNSEEN)
     container.finished_at = container.started_at
     if rebooted:

@@ -44,10 +44,12 @@ _ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end mu
 class Launcher:
     """A launcher process, replaced by a new one when it dies. Made by `open_launcher`.
 
-    `adopted` is what a living launcher held when we came, descriptors included: the caller's from then on.
+    `found` says whether there was a living launcher when we came; `adopted` is what it held, descriptors
+    included: the caller's from then on.
     """
 
     def __init__(self, run_dir: Path, nursery: trio.Nursery) -> None:
+        self.found = False
         self.adopted: tuple[Adopted, ...] = ()
         self._run_dir = run_dir
         self._nursery = nursery
@@ -73,6 +75,7 @@ class Launcher:
     async def connect(self) -> None:
         """Find or start the launcher, and take over what it holds."""
         link = await self._connected()
+        self.found = link.found
         link.send(wire.pack("list"))
         await self._listed.wait()
         self.adopted = tuple(self._list)

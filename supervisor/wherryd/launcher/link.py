@@ -22,10 +22,14 @@ _HELLO_TIMEOUT = 10.0  # seconds; a launcher never waits for anything, so a sile
 
 
 class Link:
-    """A connection after the hello. Sending never blocks: what the launcher does not take yet waits here."""
+    """A connection after the hello. Sending never blocks: what the launcher does not take yet waits here.
 
-    def __init__(self, sock: socket.socket, pid: int, nursery: trio.Nursery) -> None:
+    `found`: the launcher was there before; it may hold what another supervisor started.
+    """
+
+    def __init__(self, sock: socket.socket, pid: int, nursery: trio.Nursery, *, found: bool) -> None:
         self.pid = pid
+        self.found = found
         self._sock = sock
         self._nursery = nursery
         self._waiting: list[tuple[bytes, list[int]]] = []
@@ -80,6 +84,7 @@ async def open_link(run_dir: Path, nursery: trio.Nursery) -> Link:
     """Return a link to the living launcher of `run_dir`, or to a new one. Raises LauncherUnavailable."""
     sock = connect(run_dir)
     hello = await _hello(sock) if sock is not None else None
+    found = hello is not None
     if sock is None or hello is None:
         # None, or one that was about to end when we came.
         sock = await trio.to_thread.run_sync(start, run_dir)
@@ -92,7 +97,7 @@ async def open_link(run_dir: Path, nursery: trio.Nursery) -> Link:
         raise LauncherUnavailable(
             f"launcher {pid} is of another release and holds containers: stop them with that release first"
         )
-    return Link(sock, pid, nursery)
+    return Link(sock, pid, nursery, found=found)
 
 
 async def _hello(sock: socket.socket) -> tuple[Any, ...] | None:
