@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -35,8 +36,7 @@ def lan(machine: Machine) -> Iterator[NetworkSummary]:
 
 def ours(machine: Machine, beginning: str) -> list[str]:
     """The links on the machine whose names begin so."""
-    lines = machine.host.ip("-o link show").splitlines()
-    names = [line.split(":")[1].strip().split("@")[0] for line in lines]
+    names = [each["ifname"] for each in json.loads(machine.host.ip("-json link show"))]
     return [name for name in names if name.startswith(beginning)]
 
 

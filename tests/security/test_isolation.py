@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from inside import mounts_of, run, sh
 from support.daemon import Daemon
+from support.waiting import wait_for
 
 from wherry import RunSpec
 from wherry_protocol.containers import Volume
@@ -94,6 +95,8 @@ def open_in(daemon: Daemon, image: Path, **spec: Any) -> dict[str, str]:
     """Return the descriptors of a container's first process: number and what it leads to."""
     with sleeping(daemon, image, **spec) as container:
         folder = f"/proc/{container.pid}/fd"
+        # We are told in the middle of its execve(2), which closes one descriptor after the other.
+        assert wait_for(lambda: Path(f"/proc/{container.pid}/comm").read_text() == "sleep\n")
         return {number: os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
 
 

@@ -128,6 +128,12 @@ def _nothing(_name: str) -> None:
     """Pass a point by."""
 
 
+def environment() -> dict[str, str]:
+    """Return what a process of ours gets that is to have no environment: the points, if there are."""
+    text = os.environ.get(VARIABLE)
+    return {VARIABLE: text} if text else {}
+
+
 hit: Callable[[str], None] = _nothing
 """Pass a point. To be called as `failpoints.hit(NAME)`: `arm` replaces it. Raises KernelError if so asked."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from wherryd.kernel.failpoints import VARIABLE
+from wherryd.kernel import failpoints
 from wherryd.kernel.mounts import clone_tree, set_options
 
 
@@ -25,5 +25,4 @@ def main() -> None:
     interpreter = clone_tree(sys.executable, recursive=False)
     set_options(interpreter, ("ro",))
     command = [sys.executable, "-I", "-S", "-c", program, run_dir, connection]
-    passed = {name: value for name, value in os.environ.items() if name == VARIABLE}
-    os.execve(interpreter, command, passed)  # noqa: S606 - no shell is wanted
+    os.execve(interpreter, command, failpoints.environment())  # noqa: S606 - no shell is wanted

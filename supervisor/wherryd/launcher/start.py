@@ -15,7 +15,7 @@ from pathlib import Path
 import msgpack  # type: ignore[import-untyped]  # it has no types
 
 import wherryd
-from wherryd.kernel.failpoints import VARIABLE
+from wherryd.kernel import failpoints
 
 _TIMEOUT = 20.0  # seconds; a start takes 0.05, on a machine that swaps much longer
 _ROOTS = tuple(dict.fromkeys(str(Path(module.__file__ or "").parent.parent) for module in (wherryd, msgpack)))
@@ -55,7 +55,7 @@ def start(run_dir: Path) -> socket.socket:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={name: value for name, value in os.environ.items() if name == VARIABLE},
+                env=failpoints.environment(),
                 check=True,
                 timeout=_TIMEOUT,
             )
