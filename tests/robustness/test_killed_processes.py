@@ -155,7 +155,9 @@ def test_everything_killed_at_once_leaves_nothing_but_the_truth(fresh_wherryd: D
         assert client.wait(held.id).code == 0, "an exit that was written down is forgotten"
         left = [path for path in daemon.cgroup.iterdir() if path.is_dir()]
         assert left == [], "cgroups of the dead stay"
+        before = len(client.logs(refs[0]))
         client.start(refs[0])
+        assert wait_for(lambda: len(client.logs(refs[0])) > before), "it does not write"
         assert client.stop(refs[0], PATIENCE).code == 43
 
 
