@@ -159,6 +159,7 @@ def test_a_link_taken_off_its_bridge_or_set_down_is_put_back(machine: Machine, b
     with told(machine, "link"):
         machine.host.ip(f"link set {box.endpoints[0].link} {damage}")
     assert eventually(lambda: works(machine, box), PROMISED)
+    assert box.place.reaches(HOST, 8080), "its bridge sends nothing back to it any more"
 
 
 @pytest.mark.parametrize("damage", ["link del LINK", "link set LINK nomaster"])

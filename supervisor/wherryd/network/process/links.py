@@ -59,7 +59,9 @@ def enslave(bridge: str, links: Sequence[str], *, fds: list[int]) -> list[str]:
     for name in links:
         found = rtnl.link_of(_host.get(rtnl.get_link(name)))
         if found.get_attr("IFLA_MASTER") != master or not found["flags"] & rtnl.IFF_UP:
-            _host.do(rtnl.set_link(found["index"], name, [("IFLA_MASTER", master)], up=True))
+            _host.do(
+                rtnl.set_link(found["index"], name, [("IFLA_MASTER", master)], up=True), rtnl.let_back(name)
+            )
             astray.append(name)
     return astray
 
@@ -107,7 +109,9 @@ def _join(namespace: int, end: End) -> None:
         fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         inner = Rtnl()
     try:
-        _host.do(rtnl.new_veth(link, master, interface, end["mac_address"], fd, end["mtu"]))
+        _host.do(
+            rtnl.new_veth(link, master, interface, end["mac_address"], fd, end["mtu"]), rtnl.let_back(link)
+        )
         _set_ipv6(link, on=False)
         with inside(namespace, _own):
             index = socket.if_nametoindex(interface)

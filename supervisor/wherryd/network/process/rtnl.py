@@ -198,6 +198,17 @@ def new_veth(name: str, master: int, peer: str, mac: str, namespace: int, mtu: i
     return Message(f"veth {name}", _link(RTM_NEWLINK, _NEW, attrs, up=True))
 
 
+def let_back(name: str) -> Message:
+    """Return the request that lets a bridge send a packet back to the port that it came by.
+
+    It does not otherwise. Where bridges hand packets to the firewall (br_netfilter's default), one to a
+    published port gets its other destination while it is on the bridge: its sender, perhaps.
+    """
+    data = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
+    info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
+    return Message(f"link {name}", _link(RTM_NEWLINK, _SET, [("IFLA_IFNAME", name), ("IFLA_LINKINFO", info)]))
+
+
 def set_link(
     index: int, name: str, attrs: Sequence[tuple[str, Any]] = (), *, up: bool | None = None
 ) -> Message:
