@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from support import proc
 from support.daemon import Daemon
 from support.netns import Place
 
@@ -96,6 +97,19 @@ class Box:
 
     def __exit__(self, *_: object) -> None:
         self.place.close()
+
+
+def network_process(machine: Machine) -> int:
+    """The process id of the supervisor's network process; waits for it."""
+    parent, found = machine.daemon.pid, list[int]()
+
+    def look() -> bool:
+        named = (each for each in proc.everyone() if each.name == "wherryd: networ")
+        found[:] = [each.pid for each in named if each.parent == parent]
+        return bool(found)
+
+    assert eventually(look), "there is no network process"
+    return found[0]
 
 
 def published(host_port: int | None, container_port: int, **fields: Any) -> PublishedPort:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import Machine, eventually
-from support import proc
 from support.daemon import Daemon
 
 from wherry import EndpointSpec, RunSpec
@@ -105,27 +104,6 @@ def test_a_supervisor_that_ends_leaves_nothing_on_the_host(own_machine: Machine)
         assert client.inspect_network("lan").subnets[0].subnet == "10.77.0.0/24"
         spec = machine.spec(network="lan", command=("true",), auto_remove=True)
         assert client.run(spec).exit_code == 0
-
-
-def test_the_network_process_may_die(own_machine: Machine) -> None:
-    """Another one takes over; containers do not notice, and starts go on."""
-    machine = own_machine
-    with machine.run() as box, box.place.server(80):
-        for pid in helpers(machine.daemon.pid):
-            os.kill(pid, signal.SIGKILL)
-        assert machine.host.reaches(box.ip, 80)
-        spec = machine.spec(network="bridge", command=("true",), auto_remove=True)
-        for _ in range(5):  # the first ones find what was ready
-            assert machine.client.run(spec).exit_code == 0
-
-
-def helpers(supervisor: int) -> list[int]:
-    """The supervisor's network process."""
-    found = [
-        each.pid for each in proc.everyone() if each.parent == supervisor and each.name == "wherryd: networ"
-    ]
-    assert found, "there is no network process"
-    return found
 
 
 def test_two_supervisors_side_by_side_touch_nothing_of_each_other(own_machine: Machine) -> None:

@@ -43,6 +43,9 @@ class Bridges:
 
     async def default(self) -> Network:
         """Return the network "bridge", which is put on record the first time. Raises Conflict, NoSpace."""
+        network = self._known.get(BRIDGE)
+        if network is not None:
+            return network
         async with self._lock:
             network = self._known.get(BRIDGE)
             if network is None:
@@ -64,6 +67,7 @@ class Bridges:
                 await self._raise(network)
             except BaseException:
                 self._known.discard(network)
+                self._helper.tell("remove_links", (network.bridge,))
                 raise
         return network
 

@@ -1,7 +1,8 @@
 """The supervisor's end of the network process: asks it to do things, starts it when first needed, or again.
 
-Owns the process and the questions under way. The process keeps no state, so a new one simply goes on. Must
-never block: what the process does not take yet waits here.
+Owns the process and the questions under way. The process keeps no state, so a new one simply goes on: it is
+asked what the last one has not answered, whether that died or was ended because it hung; every operation may
+be done twice. Must never block: what the process does not take yet waits here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 from collections import deque
 from contextlib import asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -26,8 +28,15 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT = 30.0
 """Seconds for an answer: the kernel's network lock is held by others for milliseconds, so this is a hang."""
 
+HANG = 5.0
+"""Seconds without any answer after which the process is ended. An operation takes milliseconds; if it was
+only slow nothing is lost, as its successor does it again."""
+
+LIVES = 2
+"""Processes that may end at one question before that is refused."""
+
 RESTART_PAUSE = 0.2
-"""Seconds before a process that ended by itself gets a successor."""
+"""Seconds before a process that ended gets a successor."""
 
 _HINTS = {
     errno.EOPNOTSUPP: "the kernel lacks it: modprobe bridge veth nf_tables",
@@ -57,12 +66,30 @@ class Answer(NamedTuple):
 class Asked:
     """A question whose answer has not come. `abandoned`: nobody waits for it any more."""
 
-    def __init__(self, op: str) -> None:
+    def __init__(self, op: str, message: bytes, fds: Sequence[int]) -> None:
         self.op = op
+        self.message = message
+        self.fds = [os.dup(fd) for fd in fds]
+        """For a successor of the process, too."""
+        self.ended = 0
+        """How many processes ended when it was its turn."""
         self.done = trio.Event()
         self.answer: Answer | None = None
         self.error: Exception | None = None
         self.abandoned = False
+
+    def settle(self, *, answer: Answer | None = None, error: Exception | None = None) -> None:
+        """Have the answer or an error for whoever waits; a failure that nobody hears goes to the journal."""
+        self.answer, self.error = answer, error
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+        if self.abandoned:
+            if answer is not None:
+                answer.close()
+            if error is not None:
+                journal.warning("network operation failed", op=self.op, error=error)
+        self.done.set()
 
 
 class Helper:
@@ -72,8 +99,13 @@ class Helper:
         self._wanted = trio.Event()
         self._sock: socket.socket | None = None
         self._asked: dict[int, Asked] = {}
-        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        self._unsent: deque[Asked] = deque()
         self._writable = trio.Event()
+        self._patience = trio.CancelScope()
+        self._spoke = False
+        """Whether this process has answered anything."""
+        self._stillborn = 0
+        """How many processes, one after the other, ended before they answered anything."""
         self._last = 0
         self.pid: int | None = None
 
@@ -84,8 +116,8 @@ class Helper:
     async def call(self, op: str, *args: Any, fds: Sequence[int] = ()) -> Answer:
         """Have an operation done and return what it answers; `fds` stay the caller's.
 
-        Raises Refused for what the kernel refused, KernelFailure when the process died or hangs,
-        InternalError.
+        Raises Refused for what the kernel refused, KernelFailure when the process died again and again or
+        hangs, InternalError.
         A cancelled call is done all the same; its descriptors are closed when it is.
         """
         return await self.answer(self.ask(op, *args, fds=fds))
@@ -118,24 +150,33 @@ class Helper:
     def _ask(self, op: str, args: tuple[Any, ...], fds: Sequence[int]) -> Asked:
         self.start()
         self._last += 1
-        asked = self._asked[self._last] = Asked(op)
-        self._send(wire.pack(self._last, op, *args), fds)
+        asked = self._asked[self._last] = Asked(op, wire.pack(self._last, op, *args), fds)
+        if len(self._asked) == 1:
+            self._expect()
+        if self._sock is None or self._unsent or not _try(self._sock, asked):
+            self._unsent.append(asked)
+            self._writable.set()
         return asked
 
     async def run(self) -> None:
         """Keep the process, from when it is first wanted until cancelled."""
         await self._wanted.wait()
-        while True:
-            await self._live()
-            journal.error("network process ended, starting another")
-            await trio.sleep(RESTART_PAUSE)
+        try:
+            while True:
+                await self._live()
+                journal.error("network process ended, starting another")
+                self._ask_again()
+                await trio.sleep(RESTART_PAUSE)
+        finally:
+            for number in [*self._asked]:
+                self._fail(number)
 
     async def _live(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with ours:
             async with _process(theirs) as process:
-                self._sock, self.pid = ours, process.pid
+                self._sock, self.pid, self._spoke = ours, process.pid, False
                 try:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._flush, ours)
@@ -143,68 +184,84 @@ class Helper:
                         nursery.cancel_scope.cancel()
                 finally:
                     self._sock, self.pid = None, None
-                    self._fail_all()
-
-    def _send(self, data: bytes, fds: Sequence[int]) -> None:
-        if self._sock is None or self._unsent or not _try(self._sock, data, fds):
-            self._unsent.append((data, [os.dup(fd) for fd in fds]))
-            self._writable.set()
 
     async def _flush(self, sock: socket.socket) -> None:
         while True:
             while self._unsent:
-                if not _try(sock, *self._unsent[0]):
+                if _try(sock, self._unsent[0]):
+                    self._unsent.popleft()
+                else:
                     await trio.lowlevel.wait_writable(sock)
-                    continue
-                for fd in self._unsent.popleft()[1]:
-                    os.close(fd)
             self._writable = trio.Event()
             await self._writable.wait()
 
     async def _receive(self, sock: socket.socket) -> None:
+        """Take answers until there are no more: the process ended, or hangs."""
+        while True:
+            with trio.CancelScope() as self._patience:
+                self._expect()
+                await trio.lowlevel.wait_readable(sock)
+            took = self._take(sock)
+            if took is None:
+                return
+            if not took and self._patience.cancelled_caught:
+                oldest = next(iter(self._asked.values()), None)
+                journal.error("network process hangs, ending it", pid=self.pid, op=oldest and oldest.op)
+                return
+
+    def _expect(self) -> None:
+        """Have it taken for a hang when no answer comes in time. Nothing wakes up while none is due."""
+        seconds = HANG if self._spoke else ANSWER_TIMEOUT  # it has to load its libraries first
+        self._patience.deadline = trio.current_time() + seconds if self._asked else inf
+
+    def _take(self, sock: socket.socket) -> int | None:
+        """Take the answers that have come; return how many, None at the end of them."""
+        count = 0
         while True:
             try:
                 received = wire.receive(sock)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(sock)
-                continue
+                return count
             except ConnectionResetError:
-                return
+                return None
             if received is None:
-                return
+                return None
             (number, *message), fds = received
-            self._answered(self._asked.pop(number), message, fds)
+            self._spoke, self._stillborn = True, 0
+            count += 1
+            _settle(self._asked.pop(number), message, fds)
 
-    def _answered(self, asked: Asked, message: list[Any], fds: list[int]) -> None:
-        kind, *rest = message
-        if kind == "done":
-            asked.answer = Answer(rest[0], fds)
-        elif kind == "refused":
-            what, number = rest
-            asked.error = Refused(
-                f"network: {what}: {os.strerror(number)}", errno=number, hint=_HINTS.get(number)
-            )
-        else:
-            asked.error = InternalError(f"network: {asked.op}: {rest[0]}")
-        if asked.abandoned:
-            if asked.answer is not None:
-                asked.answer.close()
-            if asked.error is not None:
-                journal.warning("network operation failed", op=asked.op, error=asked.error)
-        asked.done.set()
+    def _ask_again(self) -> None:
+        """Have the next process do what the last one was asked and has not answered."""
+        numbers = [*self._asked]
+        if numbers:
+            self._stillborn += not self._spoke
+            oldest = self._asked[numbers[0]]
+            oldest.ended += 1
+            hopeless = numbers if self._stillborn >= LIVES else numbers[: oldest.ended >= LIVES]
+            for number in hopeless:
+                self._fail(number)
+        self._unsent = deque(self._asked.values())
 
-    def _fail_all(self) -> None:
-        """What was under way may have been done or not; nobody will say."""
-        asked, self._asked = self._asked, {}
-        for each in asked.values():
-            each.error = KernelFailure(
-                f"network: {each.op}: the process that does it ended", errno=errno.EPIPE, hint="try again"
-            )
-            each.done.set()
-        for _, fds in self._unsent:
-            for fd in fds:
-                os.close(fd)
-        self._unsent.clear()
+    def _fail(self, number: int) -> None:
+        """It may have been done or not; nobody will say."""
+        asked = self._asked.pop(number)
+        error = KernelFailure(
+            f"network: {asked.op}: the process that does it ended", errno=errno.EPIPE, hint="try again"
+        )
+        asked.settle(error=error)
+
+
+def _settle(asked: Asked, message: list[Any], fds: list[int]) -> None:
+    kind, *rest = message
+    if kind == "done":
+        asked.settle(answer=Answer(rest[0], fds))
+    elif kind == "refused":
+        what, number = rest
+        error = Refused(f"network: {what}: {os.strerror(number)}", errno=number, hint=_HINTS.get(number))
+        asked.settle(error=error)
+    else:
+        asked.settle(error=InternalError(f"network: {asked.op}: {rest[0]}"))
 
 
 @asynccontextmanager
@@ -223,9 +280,9 @@ def _outcome(asked: Asked) -> Answer:
     return asked.answer
 
 
-def _try(sock: socket.socket, data: bytes, fds: Sequence[int]) -> bool:
+def _try(sock: socket.socket, asked: Asked) -> bool:
     try:
-        wire.send(sock, data, fds)
+        wire.send(sock, asked.message, asked.fds)
     except BlockingIOError:
         return False
     except (BrokenPipeError, ConnectionResetError):

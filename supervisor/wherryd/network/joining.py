@@ -83,8 +83,9 @@ class Joining:
         endpoint = self._choose(network, spec, interface, primary=primary)
         with ExitStack() as undo:
             undo.callback(self.leave, network, endpoint)
-            await self._helper.call("join", model.end_of(network, endpoint, self._bridges.mtu), fds=[pidfd])
             try:
+                end = model.end_of(network, endpoint, self._bridges.mtu)
+                await self._helper.call("join", end, fds=[pidfd])
                 await self._firewall.admit(network, endpoint)
             except BaseException:
                 self._helper.tell("remove_links", (endpoint.link,))

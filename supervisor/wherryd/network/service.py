@@ -120,7 +120,8 @@ class Networks:
         ]
         if strays:
             journal.info("links of dead containers removed", links=" ".join(strays))
-            await self.helper.call("remove_links", strays)
+            for name in strays:  # one by one: each takes the kernel milliseconds
+                await self.helper.call("remove_links", (name,))
 
     async def _restore(self, network: Network) -> None:
         try:

@@ -1,6 +1,7 @@
 """Bridges, and the veth pairs that join network namespaces to them: what the network process does with links.
 
-Every operation is whole: what failed half-way is taken back.
+Every operation is whole: what failed half-way is taken back. Each may be asked for again after a process was
+killed in the middle of it.
 """
 
 from __future__ import annotations
@@ -109,9 +110,7 @@ def _join(namespace: int, end: End) -> None:
         fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         inner = Rtnl()
     try:
-        _host.do(
-            rtnl.new_veth(link, master, interface, end["mac_address"], fd, end["mtu"]), rtnl.let_back(link)
-        )
+        _new_pair(rtnl.new_veth(link, master, interface, end["mac_address"], fd, end["mtu"]), link)
         _set_ipv6(link, on=False)
         with inside(namespace, _own):
             index = socket.if_nametoindex(interface)
@@ -120,6 +119,14 @@ def _join(namespace: int, end: End) -> None:
     finally:
         inner.close()
         os.close(fd)
+
+
+def _new_pair(pair: rtnl.Message, link: str) -> None:
+    """Make a pair; what another one of us that was killed made of it goes first: nobody else has its name."""
+    try:
+        _host.do(pair, rtnl.let_back(link))
+    except FileExistsError:
+        _host.do(rtnl.delete_link(link), pair, rtnl.let_back(link))
 
 
 def set_primary(end: End, *, fds: list[int]) -> None:
