@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             metrics=flags.metrics,
         )
         settings = read()
+        if flags.doctor:
+            from wherryd.doctor.examine import report
+
+            sys.exit(0 if report(settings) else FAILED_EXIT)
         _check_host()
         os.umask(0o022)
         os.chdir("/")  # nothing that we start, and no working directory of ours, holds a mount
@@ -79,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="serve OpenMetrics: unix:/PATH (mode 0600), 127.0.0.1:PORT or [::1]:PORT (WHERRY_METRICS)",
     )
     parser.add_argument("--debug", action="store_true", help="log every plan and request")
+    parser.add_argument(
+        "--doctor",
+        action="store_true",
+        help="look whether containers can run here, serve nothing: JSON lines (see wherry doctor)",
+    )
     return parser
 
 

@@ -68,6 +68,7 @@ GROUPS = (
     )),
     ("System", (
         ("info", "system", "Print the supervisor's directories, host facts and counts"),
+        ("doctor", "doctor", "Look whether containers can run on this machine, and what to do"),
         ("version", "system", "Print versions of client and supervisor"),
         ("help", "system", "Print help, of a command if one is named"),
     )),
@@ -151,7 +152,7 @@ def dispatch(argv: list[str]) -> int:
     args = parser.parse(arguments)
     from wherry.client import Client  # after parsing: a usage error needs no client
 
-    autostart = name != "version"
+    autostart = name not in {"version", "doctor"}
     with Client(
         options.get("--run-dir"),
         state_dir=options.get("--state-dir"),
