@@ -143,10 +143,8 @@ class Group:
             if write.wish:
                 return
             raise Unsupported(f"{write.option}: {self.tree.why_missing(write.controller)}")
-        for file, text in write.ways:
-            if _write(write, f"{directory}/{file}", text):
-                return
-        if not write.wish:
+        written = [_write(write, f"{directory}/{file}", text) for file, text in write.texts]
+        if not any(written) and not write.wish:
             version = self.tree.version_of(write.controller)
             raise Unsupported(
                 f"{write.option}: cgroup controller {write.controller} (v{version}) has no {write.file} here",
@@ -159,11 +157,11 @@ class Group:
             return f"{self.tree.v1[controller]}/{self.container_id}"
         return None if version is None else str(self.v2)
 
-    def file_of(self, write: Write) -> str | None:
-        """Return the path of the file that a limit is written to; None when there is none."""
+    def files_of(self, write: Write) -> list[str]:
+        """Return the paths of the files that a limit is written to."""
         directory = self._directory_of(write.controller)
-        paths = [f"{directory}/{file}" for file, _text in write.ways] if directory else []
-        return next(filter(os.path.exists, paths), None)
+        paths = [f"{directory}/{file}" for file, _text in write.texts] if directory else []
+        return [path for path in paths if os.path.exists(path)]
 
     def remove(self) -> None:
         """Remove all that is empty; what is left is told in the journal, and goes at the next start."""

@@ -30,21 +30,21 @@ WEIGHTS = (1, 10_000)
 class Write:
     """A text for a file of a controller (by its v2 name), asked for by an `option` of the command line.
 
-    `instead` is another file and text for kernels that have that one. A `wish` is nobody's request: a kernel
-    without the file does without it.
+    `also` is another file and text, for what else may heed it: it goes wherever there is a file, and one is
+    enough. A `wish` is nobody's request: a kernel without the file does without it.
     """
 
     controller: str
     option: str
     file: str
     text: str
-    instead: tuple[str, str] | None = None
+    also: tuple[str, str] | None = None
     wish: bool = False
 
     @property
-    def ways(self) -> tuple[tuple[str, str], ...]:
-        """What to try: file and text."""
-        return ((self.file, self.text), *((self.instead,) if self.instead else ()))
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """Each file, and what it is to say."""
+        return ((self.file, self.text), *((self.also,) if self.also else ()))
 
 
 def writes(
@@ -205,7 +205,7 @@ def _io_v2(limits: Limits, numbers: Mapping[str, str]) -> Iterator[Write]:
             option="--io-weight",
             file="io.weight",
             text=f"default {limits.io_weight}",
-            instead=("io.bfq.weight", f"default {_bfq(limits.io_weight)}"),
+            also=("io.bfq.weight", f"default {_bfq(limits.io_weight)}"),
         )
     for option, _file, key, rates in _devices(limits):
         for rate in rates:
@@ -216,13 +216,7 @@ def _io_v2(limits: Limits, numbers: Mapping[str, str]) -> Iterator[Write]:
 def _io_v1(limits: Limits, numbers: Mapping[str, str]) -> Iterator[Write]:
     if limits.io_weight is not None:
         weight = str(_bfq(limits.io_weight))
-        yield Write(
-            controller="io",
-            option="--io-weight",
-            file="blkio.bfq.weight",
-            text=weight,
-            instead=("blkio.weight", weight),
-        )
+        yield Write(controller="io", option="--io-weight", file="blkio.bfq.weight", text=weight)
     for option, file, _key, rates in _devices(limits):
         for rate in rates:
             text = f"{numbers[rate.path]} {rate.rate}"

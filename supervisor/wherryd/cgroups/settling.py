@@ -79,11 +79,9 @@ class _Change:
     def _write(self, write: Write) -> None:
         if write.file == "memory.max":
             self._make_room(write)
-        path = self._group.file_of(write)
-        before = None if path is None else cgroups.read(path)
+        before = {path: cgroups.read(path) for path in self._group.files_of(write)}
         self._write_or_say_why(write)
-        if path is not None and before is not None:
-            self._written.append((path, _restoring(write, before)))
+        self._written += [(path, _restoring(write, text)) for path, text in before.items()]
 
     def _write_or_say_why(self, write: Write) -> None:
         for _ in range(_TRIES):

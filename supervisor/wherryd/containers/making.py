@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wherry_protocol.limits import NO_LIMITS
-from wherryd.cgroups import checks
+from wherryd.cgroups import checks, weights
 from wherryd.containers import config, mounting, names, requirements
 from wherryd.containers.container import Container
 from wherryd.containers.telling import tell
@@ -59,6 +59,8 @@ def _check(spec: RunSpec, services: Services) -> None:
     config.check_spec(spec)
     if spec.limits is not NO_LIMITS:
         checks.check(spec.limits, services.cgroups)
+        if spec.limits.io_weight is not None:
+            weights.check_heeded(services.cgroups)
 
 
 def reserve(container: Container, services: Services) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from wherry_protocol.errors import BadRequest, KernelFailure, WherryError
 from wherry_protocol.limits import NO_LIMITS, UNLIMITED, Limits
-from wherryd.cgroups import checks, settling
+from wherryd.cgroups import checks, settling, weights
 from wherryd.containers import config, requirements, restart_policy
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
@@ -54,6 +54,8 @@ async def update(container: Container, services: Services, wanted: Update) -> No
             restart_policy.check_change(container.name, container.config.spec, wanted.restart)
         if limits is not container.config.spec.limits:
             checks.check(limits, services.cgroups)
+            if wanted.limits.io_weight is not None:
+                weights.check_heeded(services.cgroups)
         undo = await _settle(container, services, limits)
         before, container.config = container.config, changed
         try:
