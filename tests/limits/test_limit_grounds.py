@@ -6,6 +6,8 @@ Each is made as its maker makes it, of real hierarchies; the supervisor is start
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,3 +122,18 @@ def test_where_v2_is_mounted_nowhere_it_is_mounted_privately(daemon: Daemon, bus
     daemon.remove_containers()
     assert daemon.terminate() == 0
     assert not own.exists()
+
+
+def test_where_v2_cannot_be_mounted_it_says_so(tmp_path: Path) -> None:
+    """As without the right to: what failed, and what its owner can do."""
+    refused = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    prefix = ("unshare", "--mount", "--propagation", "private", "sh", "-c", WITHOUT_V2, *refused)
+    where = ("--state-dir", tmp_path / "state", "--run-dir", tmp_path / "run")
+    command = (*prefix, sys.executable, "-m", "wherryd.main", *where)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    own = tmp_path / "run/cgroup2"
+    assert (done.returncode, done.stdout, own.exists()) == (1, "", False)
+    assert done.stderr == (
+        f"wherryd: cgroup v2 is mounted nowhere, and cannot be mounted on {own}: Operation not permitted "
+        "(mount it as root of the machine: mount -t cgroup2 cgroup2 DIRECTORY)\n"
+    )

@@ -237,6 +237,15 @@ def _remove_if_unused(path: Path) -> bool:
 
 def _mount_own(path: Path) -> Hierarchies:
     path.mkdir(mode=0o700, exist_ok=True)
-    mount_cgroup2(str(path))
+    try:
+        mount_cgroup2(str(path))
+    except KernelError as error:
+        path.rmdir()
+        raise KernelFailure(
+            f"cgroup v2 is mounted nowhere, and cannot be mounted on {path}: {error.strerror}",
+            hint=error.hint or "mount it as root of the machine: mount -t cgroup2 cgroup2 DIRECTORY",
+            errno=error.errno,
+            path=str(path),
+        ) from error
     journal.info("cgroup v2 was mounted nowhere: mounted it", path=path)
     return find_hierarchies()
