@@ -10,7 +10,8 @@ import re
 from wherry_protocol.errors import BadRequest
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"(\d+)(\.\d+)?([bkmgt]?)(?:i?b)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,40})(\.\d+)?([bkmgt]?)(?:i?b)?", re.ASCII)
+_SIZE_MAX = (1 << 63) - 1
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -22,9 +23,12 @@ def parse_size(text: str, where: str) -> int:
     """Return bytes of "64m", "1.5g" or "4096". Raises BadRequest starting with `where`."""
     match = _SIZE.fullmatch(text.lower())
     if match is None:
-        raise BadRequest(f"{where}: {text!r} is no size", hint="write 4096, 64k, 512m or 1g")
+        raise BadRequest(f"{where}: {text[:40]!r} is no size", hint="write 4096, 64k, 512m or 1g")
     unit = _UNITS[match[3]]
-    return int(match[1]) * unit + int(float(match[2] or 0) * unit)
+    size = int(match[1]) * unit + int(float(match[2] or 0) * unit)
+    if size > _SIZE_MAX:
+        raise BadRequest(f"{where}: {text[:40]} is out of range", hint="64 bits are the most")
+    return size
 
 
 def parse_duration(text: str, where: str) -> float:

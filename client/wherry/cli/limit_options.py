@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CPUS = re.compile(r"\d{0,9}(\.\d{0,9})?", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
+_TOO_LONG = re.compile(r"-?\d{10,}", re.ASCII)
 _DEVICES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops")
 
 
@@ -174,7 +175,10 @@ def _option(name: str) -> str:
 def _parsed(parse: Callable[[str], Any], text: str, option: str) -> Any:
     value = parse(text)
     if value is None:
-        raise BadRequest(f"{option} {text!r}: expected a number")
+        if _TOO_LONG.fullmatch(text):
+            raise BadRequest(f"{option} {text[:40]}: the number is out of range")
+        hint = "such as 0.5 or 2" if parse is _decimal else None
+        raise BadRequest(f"{option} {text[:40]!r}: expected a number", hint=hint)
     return value
 
 

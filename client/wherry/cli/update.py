@@ -8,6 +8,8 @@ from __future__ import annotations
 from wherry.cli.limit_options import add_lifting_note, add_limit_options, lifting_limits_from
 from wherry.cli.parser import Command
 from wherry.cli.restart_options import add_restart_options, policy_from, requires_from
+from wherry_protocol.errors import Conflict
+from wherry_protocol.limits import UNLIMITED
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def _update(client: Client, args: Namespace) -> int:
     restart, requires = policy_from(args), requires_from(args)
 
     def act(ref: str) -> str:
-        client.update(
+        details = client.update(
             ref,
             labels=given,
             remove_labels=args.label_rm,
@@ -47,9 +49,25 @@ def _update(client: Client, args: Namespace) -> int:
             restart=restart,
             requires=requires,
         )
+        if limits.pids is not None and details.summary.state == "running":
+            _tell_of_processes(client, ref, limits.pids)
         return ref
 
     return for_each(args.refs, act)
+
+
+def _tell_of_processes(client: Client, ref: str, limit: int) -> None:
+    """Say that there are more than there may be now: the kernel ends none of them."""
+    from wherry.cli.main import complain
+
+    try:
+        found = client.stats(ref).pids
+    except Conflict:
+        return  # it has ended meanwhile, and all of them with it
+    if found is not None and UNLIMITED < limit < found.current:
+        complain(
+            f"{ref} has {found.current} processes, more than {limit}: they go on, and no other can start"
+        )
 
 
 COMMANDS = {"update": Command(configure=_configure, execute=_update)}

@@ -93,7 +93,9 @@ def check_values(limits: Limits, machine: Machine) -> None:
     _in_range("oom_score_adj", limits.oom_score_adj, OOM_SCORES)
     for rate in rates_of(limits):
         if not 1 <= rate.rate < _SIZE_MAX:
-            raise BadRequest(f"device {rate.path}: a rate of {rate.rate} a second is out of range")
+            raise BadRequest(
+                f"device {rate.path}: a rate of {rate.rate} a second is out of range", hint="the least is 1"
+            )
 
 
 def _check_cpu(limits: Limits, cpus: int) -> None:
@@ -109,10 +111,15 @@ def _check_cpu(limits: Limits, cpus: int) -> None:
     period = limits.cpu_period or DEFAULT_CPU_PERIOD
     if limits.cpu_quota < QUOTA_MIN:
         least = f"the least is {QUOTA_MIN / period:g} cpus, 1 ms in a period of {period / 1000:g} ms"
-        raise BadRequest(f"cpu limit {limits.cpu_quota / period:g} cpus is too small", hint=least)
+        raise BadRequest(f"cpu limit {_cpus(limits.cpu_quota / period)} cpus is too small", hint=least)
     if limits.cpu_quota > cpus * period:
         hint = f"from {QUOTA_MIN / period:g} to {cpus}: this machine has {cpus}"
-        raise BadRequest(f"cpu limit {limits.cpu_quota / period:g} cpus is above the machine", hint=hint)
+        raise BadRequest(f"cpu limit {_cpus(limits.cpu_quota / period)} cpus is above the machine", hint=hint)
+
+
+def _cpus(number: float) -> str:
+    """Return a number as people write it, never with an exponent."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def _check_memory(limits: Limits) -> None:
@@ -124,7 +131,7 @@ def _check_memory(limits: Limits) -> None:
         if size is not None and size >= _SIZE_MAX:
             raise BadRequest(f"{name} {size} bytes is above what any machine has")
     if reservation is not None and reservation < 1:
-        raise BadRequest(f"memory reservation {reservation} bytes is no size")
+        raise BadRequest(f"memory reservation {reservation} bytes is no size", hint="the least is 1")
     if reservation is not None and memory is not None and reservation > memory:
         raise BadRequest(f"memory reservation {reservation} is above the memory limit {memory}")
     if swap is not None:
