@@ -33,53 +33,62 @@ def add_options(parser: Parser) -> None:
     add("-i", "--interactive", action="store_true", help="keep standard input open")
     add("-t", "--tty", action="store_true", help="give the container a terminal")
     add("-n", "--name", metavar="NAME", help="the container's name; one is made up without")
-    add("--rm", action="store_true", help="remove the container when it has ended")
+    add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="attach a label")
+    add("--cidfile", metavar="FILE", help="write the container's id to a new file")
+    _add_process_options(parser)
+    _add_file_options(parser)
+    _add_life_options(parser)
+    parser.section("networks and ports")
+    add_network_options(parser)
+    add_port_options(parser)
+    parser.section("limits")
+    add_limit_options(parser)
+    add_oom_options(parser)
+    add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="set a resource limit")
+    parser.section("health")
+    add_health_options(parser)
+
+
+def _add_process_options(parser: Parser) -> None:
+    parser.section("the process")
+    add = parser.add_argument
     add(
         "-e",
         "--env",
         metavar="KEY[=VALUE]",
         action="append",
         default=[],
-        help="set a variable, or pass ours on",
+        help="a variable, or ours passed on",
     )
     add("--env-file", metavar="FILE", action="append", default=[], help="set variables from a file's lines")
-    add(
-        "-v",
-        "--volume",
-        metavar="[SRC:]DST[:OPTIONS]",
-        action="append",
-        default=[],
-        help="mount a host path or volume (ro, nocopy, rslave)",
-    )
-    add(
-        "--mount",
-        metavar="KEY=VALUE,…",
-        action="append",
-        default=[],
-        help="the same at length: type=bind|volume|tmpfs,source=,target=,readonly,…",
-    )
-    add(
-        "--volumes-from",
-        metavar="CONTAINER[:ro]",
-        action="append",
-        default=[],
-        help="mount what another container has",
-    )
-    add(
-        "--tmpfs",
-        metavar="DST[:OPTIONS]",
-        action="append",
-        default=[],
-        help="mount a tmpfs (size=64m,mode=1777)",
-    )
     add("-w", "--workdir", metavar="DIR", help="working directory inside")
     add("-u", "--user", metavar="USER[:GROUP]", default="", help="names or ids, as the container knows them")
     add("--hostname", metavar="NAME", help="host name inside")
     add("--entrypoint", metavar="PROGRAM", help="replace the image's entry point ('' clears it)")
-    add("--read-only", action="store_true", help="mount the container's root read-only")
     add("--init", action="store_true", help="run a small init that reaps and forwards signals")
-    add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="set a resource limit")
-    add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="attach a label")
+
+
+def _add_file_options(parser: Parser) -> None:
+    parser.section("files")
+    add = parser.add_argument
+    for names, metavar, text in (
+        (("-v", "--volume"), "[SRC:]DST[:OPTIONS]", "mount a host path or volume (ro, nocopy, rslave)"),
+        (
+            ("--mount",),
+            "KEY=VALUE,…",
+            "the same at length: type=bind|volume|tmpfs,source=,target=,ro,…",
+        ),
+        (("--volumes-from",), "CONTAINER[:ro]", "mount what another container has"),
+        (("--tmpfs",), "DST[:OPTIONS]", "mount a tmpfs (size=64m,mode=1777)"),
+    ):
+        add(*names, metavar=metavar, action="append", default=[], help=text)
+    add("--read-only", action="store_true", help="mount the container's root read-only")
+
+
+def _add_life_options(parser: Parser) -> None:
+    parser.section("its end, and the next start")
+    add = parser.add_argument
+    add("--rm", action="store_true", help="remove the container when it has ended")
     add("--stop-signal", metavar="SIGNAL", help="what `stop` sends (default SIGTERM)")
     add(
         "--stop-timeout",
@@ -88,13 +97,7 @@ def add_options(parser: Parser) -> None:
         default=DEFAULT_STOP_TIMEOUT,
         help="until SIGKILL (10)",
     )
-    add_network_options(parser)
-    add_limit_options(parser)
-    add_oom_options(parser)
-    add_port_options(parser)
-    add_health_options(parser)
     add_restart_options(parser)
-    add("--cidfile", metavar="FILE", help="write the container's id to a new file")
 
 
 def spec_from(args: Namespace) -> RunSpec:

@@ -47,9 +47,20 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
         self.name = name
         self.trailing: str | None = None
+        self._to_section: Callable[..., argparse.Action] | None = None
         self._help = self.add_argument("-h", "--help", action="help", help="print this")
         if not short_help:
             self._help.option_strings = ["--help"]
+
+    def section(self, title: str) -> None:
+        """Have the options that are added from now on stand under a title of their own in the help."""
+        self._to_section = self.add_argument_group(title).add_argument
+
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action:
+        """Add an option to the section, or an argument. As argparse's."""
+        if self._to_section is not None and names and names[0].startswith("-"):
+            return self._to_section(*names, **how)
+        return super().add_argument(*names, **how)
 
     def stop_at_operand(self, usage: str) -> None:
         """Let options end at the first operand: it and all that follows land in `operands`."""

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def _configure(parser: Parser) -> None:
+    parser.usage = f"{parser.prog} [OPTIONS] CONTAINER…"
     add = parser.add_argument
     add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="add or replace a label")
     add("--label-rm", metavar="KEY", action="append", default=[], help="remove a label")
     add("--stop-signal", metavar="SIGNAL", help="what `stop` sends from now on")
     add("--stop-timeout", metavar="SECONDS", type=float, help="until SIGKILL, from now on")
     add_restart_options(parser)
+    parser.section("limits")
     add_limit_options(parser)
     add_lifting_note(parser)
     add("refs", metavar="CONTAINER", nargs="+", help="a name, an id, or the start of an id")
