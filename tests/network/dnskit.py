@@ -1,20 +1,47 @@
-"""A name server of somebody's, outside: what a machine's own resolver asks."""
+"""Questions about names as containers' libraries ask them, and somebody's name server outside."""
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dnslib  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from networkkit import Box
     from support.netns import Place
 
 NXDOMAIN = 3
+
+
+def ask(box: Box, name: str, kind: str = "A", *, tcp: bool = False, server: str = "") -> Any:
+    """Ask a container's first name server; returns the answer, read."""
+    server = server or gateway(box)
+    question = dnslib.DNSRecord.question(name, kind)
+    question.header.id = random.getrandbits(16)
+    data = bytes(question.pack())
+    with box.place.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
+        sock.connect((server, 53))
+        sock.sendall(len(data).to_bytes(2, "big") + data if tcp else data)
+        answer = sock.recv(65535)
+    found = dnslib.DNSRecord.parse(answer[2:] if tcp else answer)
+    assert found.header.id == question.header.id
+    return found
+
+
+def gateway(box: Box) -> str:
+    text = box.machine.client.inspect_network(box.endpoints[0].network).subnets[0].gateway
+    assert f"nameserver {text}" in box.resolv_conf()
+    return text
+
+
+def addresses(answer: Any) -> list[str]:
+    return sorted(str(each.rdata) for each in answer.rr)
 
 
 @contextmanager

@@ -5,19 +5,21 @@ from __future__ import annotations
 import ipaddress
 import random
 import socket
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import dnslib  # type: ignore[import-untyped]
 import pytest
-from dnskit import upstream
+from dnskit import NXDOMAIN, addresses, ask, gateway, upstream
 from networkkit import PEER
+from support.forms import rounds
 
 from wherry_protocol.networks import EndpointSpec
 
 if TYPE_CHECKING:
-    from networkkit import Box, Machine
+    from networkkit import Machine
 
-NXDOMAIN = 3
+CHURN = rounds(short=5, long=200)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,31 +28,6 @@ def networks(machine: Machine) -> None:
     machine.client.create_network("red", ipv6=True)
     machine.client.create_network("blue")
     machine.client.create_network("shut", internal=True)
-
-
-def ask(box: Box, name: str, kind: str = "A", *, tcp: bool = False, server: str = "") -> Any:
-    """Ask a container's first name server; returns the answer, read."""
-    server = server or gateway(box)
-    question = dnslib.DNSRecord.question(name, kind)
-    question.header.id = random.getrandbits(16)
-    data = bytes(question.pack())
-    with box.place.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
-        sock.connect((server, 53))
-        sock.sendall(len(data).to_bytes(2, "big") + data if tcp else data)
-        answer = sock.recv(65535)
-    found = dnslib.DNSRecord.parse(answer[2:] if tcp else answer)
-    assert found.header.id == question.header.id
-    return found
-
-
-def gateway(box: Box) -> str:
-    text = box.machine.client.inspect_network(box.endpoints[0].network).subnets[0].gateway
-    assert f"nameserver {text}" in box.resolv_conf()
-    return text
-
-
-def addresses(answer: Any) -> list[str]:
-    return sorted(str(each.rdata) for each in answer.rr)
 
 
 def member(name: str, *aliases: str) -> tuple[EndpointSpec, ...]:
@@ -155,11 +132,24 @@ def test_names_are_there_again_after_a_restart_of_the_supervisor(machine: Machin
 
 
 def test_names_follow_while_containers_come_and_go(machine: Machine) -> None:
-    with machine.run(network="blue") as asker:
-        for _ in range(10):
-            with machine.run(network="blue", name="churn") as box:
-                assert addresses(ask(asker, "churn")) == [box.ip]
+    """Each is found from the moment its start is answered until it is removed, however many come and go."""
+
+    def come_and_go(number: int) -> None:
+        name = f"churn{number}"
+        for _ in range(CHURN):
+            with machine.run(network="blue", name=name, endpoints=member("blue", "all")) as box:
+                assert addresses(ask(asker, name)) == [box.ip]
+                assert box.ip in addresses(ask(asker, "all"))
                 machine.client.remove(box.id, force=True)
+                assert ask(asker, name).header.rcode == NXDOMAIN
+                assert box.ip not in addresses(ask(asker, "all"))
+
+    with (
+        upstream(machine.peer),
+        machine.run(network="blue", dns=(PEER,)) as asker,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        list(pool.map(come_and_go, range(4)))
 
 
 def _arpa6(address: str) -> str:

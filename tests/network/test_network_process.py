@@ -117,6 +117,7 @@ def test_what_was_asked_of_one_that_is_killed_its_successor_does(machine: Machin
     expect_nothing_lost(machine)
 
 
+@pytest.mark.timeout(600)
 def test_one_that_is_killed_at_any_moment_leaves_nothing(machine: Machine) -> None:
     """Starts, joins and networks go through, in whichever of their steps it is killed."""
     client = machine.client

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from networkkit import eventually
+from support.forms import rounds
 
 from wherry.errors import Conflict, KernelFailure, NotFound
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from networkkit import Machine
 
-ROUNDS = int(os.environ.get("WHERRY_ROUNDS", "12"))
-"""Of eight changes at once: 200 in the long form."""
+ROUNDS = rounds(short=12, long=200)
+"""Of eight changes at once."""
 
 LEGAL = (Conflict, NotFound, KernelFailure)
 """What a change may be told that comes too late; KernelFailure: its container ended in the middle of it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import PEER, Machine, eventually
+from support.forms import rounds
 
 from wherry import EndpointSpec
 from wherry.errors import BadRequest, CommandNotFound, Conflict, NotFound
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
     from wherry import NetworkSummary
 
-CROWD = int(os.environ.get("WHERRY_CROWD", "20"))
-"""Containers on one network: 200 in the long form."""
+CROWD = rounds(short=20, long=200)
+"""Containers on one network."""
 
-FAILURES = int(os.environ.get("WHERRY_FAILURES", "20"))
-"""Starts that fail: 1000 in the long form."""
+FAILURES = rounds(short=20, long=1000)
+"""Starts that fail."""
 
 
 @pytest.fixture

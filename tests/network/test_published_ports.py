@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import HOST, PEER, eventually, published
+from support.forms import rounds
 from support.netns import DROPPED
 
 from wherry.errors import BadRequest, CommandNotFound, Conflict
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 ANY = "0.0.0.0"  # noqa: S104 - compared, not bound
-FAILURES = int(os.environ.get("WHERRY_FAILURES", "20"))
-"""Starts that fail: 1000 in the long form."""
+FAILURES = rounds(short=20, long=1000)
+"""Starts that fail."""
+
+RACES = rounds(short=1, long=50)
+"""Of fifty for one port."""
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
@@ -110,6 +113,14 @@ def test_a_published_port_is_nobody_elses(machine: Machine) -> None:
 
 
 def test_of_racers_for_a_port_one_wins(machine: Machine) -> None:
+    for _ in range(RACES):
+        _race(machine)
+        machine.daemon.remove_containers()
+        assert eventually(lambda: not machine.published())
+        assert machine.host.call(lambda: _can_listen(8080)), "whoever lost keeps the port"
+
+
+def _race(machine: Machine) -> None:
     won: list[str] = []
     lost: list[Exception] = []
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,8 @@ KEPT = 1024
 LONGEST = 300
 """Seconds that an answer is kept at most."""
 
-UNDER_WAY = 256
-"""Questions under way, of all containers together; more are refused at once."""
+UNDER_WAY, UNDER_WAY_EACH = 256, 48
+"""Questions under way, of all containers together and of one; more are refused at once."""
 
 _MESSAGE_MAX = 65535
 
@@ -49,25 +49,24 @@ class Forwarder:
         self._cache: OrderedDict[tuple[object, ...], tuple[float, bytes]] = OrderedDict()
         self._servers: tuple[str, ...] = ()
         self._read_at: tuple[int, int] | None = None
-        self._room = trio.Semaphore(UNDER_WAY)
+        self._under_way: Counter[str] = Counter()
 
     async def ask(
-        self, question: Question, data: bytes, servers: Sequence[str] = (), *, tcp: bool = False
+        self, question: Question, data: bytes, servers: Sequence[str], *, asker: str, tcp: bool
     ) -> bytes:
-        """Return the answer to a message, with its id; `servers` None are the host's."""
+        """Return the answer to a message, with its id; no `servers` are the host's."""
         servers = servers or self._host_servers()
         key = (question.key, tcp, tuple(servers))
         kept = self._kept(key)
         if kept is not None:
             return answers.renumbered(kept, question.number)
-        try:
-            self._room.acquire_nowait()
-        except trio.WouldBlock:
+        if self._under_way[asker] >= UNDER_WAY_EACH or self._under_way.total() >= UNDER_WAY:
             return answers.refusal(question, answers.SERVFAIL)
+        self._under_way[asker] += 1
         try:
             found = await _ask_all(question, data, servers, tcp=tcp)
         finally:
-            self._room.release()
+            self._under_way -= Counter({asker: 1})  # none is left of who has none
         if found is None:
             return answers.refusal(question, answers.SERVFAIL)
         self._keep(key, found)

@@ -6,7 +6,8 @@ server of the host's own is in nobody's way. It lives in the supervisor: while t
 goes unanswered, and is asked again. Who asks is known by its address, which it cannot forge; it hears of
 its own networks only.
 
-Owns the sockets. What a container sends costs a bounded time: too many questions of one are dropped unread.
+Owns the sockets. What a container sends costs a bounded time: too many questions of one are dropped, most of
+them by the kernel before they get here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import KernelFailure
+from wherryd.network.rules.tables import BURST, RATE
 from wherryd.tasks import guarded
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
 SERVERS_MAX = 3
 """Name servers that a resolv.conf may have (resolv.conf(5), MAXNS)."""
 
-RATE, BURST = 500.0, 1000.0
-"""Questions a second of one container, and at once."""
-
 ASKERS_MAX = 4096
 _TRIES = 16
+_SO_RCVBUFFORCE = 33
 _FIRST, _PORTS = 49152, 16384
 """The dynamic ports (RFC 6335)."""
+
+_WAITING = 2 << 20
+"""Bytes of datagrams that wait at a socket: what six containers may send at once (each counts for 768)."""
 
 _FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 """IP_FREEBIND, IPV6_FREEBIND: the bridge, and with it the address, may come later, or go and come again."""
@@ -103,7 +106,7 @@ class Names:
     def allows(self, source: str) -> bool:
         """Say whether an address may ask once more, and count that."""
         now = trio.current_time()
-        left, since = self._allowances.get(source, (BURST, now))
+        left, since = self._allowances.get(source, (float(BURST), now))
         left = min(BURST, left + (now - since) * RATE)
         if len(self._allowances) > ASKERS_MAX:
             self._allowances.clear()
@@ -167,6 +170,8 @@ def _open_at(network: Network, port: int) -> _Listening:
             for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                 sock = undo.enter_context(socket.socket(family, kind | socket.SOCK_NONBLOCK))
                 sock.setsockopt(*_FREEBIND[family], 1)
+                if kind == socket.SOCK_DGRAM:
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING)
                 sock.bind((str(each.gateway), port))
                 if kind == socket.SOCK_STREAM:
                     sock.listen()

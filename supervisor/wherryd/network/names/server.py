@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from wherryd.network.names.answers import Question
     from wherryd.network.names.forward import Forwarder
 
-CONNECTIONS_MAX = 64
-"""By TCP, to one network."""
+CONNECTIONS_MAX, CONNECTIONS_EACH = 256, 8
+"""By TCP, to one network, and of one container."""
 
 IDLE = 10.0
 """Seconds without a question, or with an answer that nobody takes, after which a connection is closed."""
@@ -49,7 +50,7 @@ class NameServer:
         self._known = known
         self._forwarder = forwarder
         self._allows = allows
-        self._connections = 0
+        self._connections: Counter[str] = Counter()
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Answer at these sockets, until cancelled."""
@@ -87,11 +88,12 @@ class NameServer:
                 if error.errno in _OUT_OF_FILES:
                     await trio.sleep(_PAUSE)
                 continue
-            if self._connections >= CONNECTIONS_MAX:
+            source = address[0]
+            if self._connections[source] >= CONNECTIONS_EACH or self._connections.total() >= CONNECTIONS_MAX:
                 connection.close()
                 continue
-            self._connections += 1
-            nursery.start_soon(self._serve_connection, trio.SocketStream(connection), address[0])
+            self._connections[source] += 1
+            nursery.start_soon(self._serve_connection, trio.SocketStream(connection), source)
 
     async def _serve_connection(self, stream: trio.SocketStream, source: str) -> None:
         try:
@@ -101,7 +103,7 @@ class NameServer:
         except trio.BrokenResourceError:
             return  # the container hung up
         finally:
-            self._connections -= 1
+            self._connections -= Counter({source: 1})  # none is left of who has none
 
     async def _answer_next(self, stream: trio.SocketStream, source: str) -> bool:
         """Answer a connection's next question; say whether another one may follow."""
@@ -141,7 +143,7 @@ class NameServer:
     async def _forward(self, question: Question, data: bytes, source: str, *, tcp: bool) -> bytes:
         view = zone.view_of(self._registry, self._known, self._network, source)
         servers = view.container.config.spec.dns if view is not None else ()
-        return await self._forwarder.ask(question, data, servers, tcp=tcp)
+        return await self._forwarder.ask(question, data, servers, asker=source, tcp=tcp)
 
     async def _forward_udp(
         self, sock: socket.socket, question: Question, data: bytes, address: tuple[str, int]

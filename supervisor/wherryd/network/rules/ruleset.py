@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from wherryd.network.rules.tables import PUBLISHED, TABLES
+from wherryd.network.rules.tables import BURST, PUBLISHED, RATE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,11 +94,9 @@ def deleting(table: str, elements: Elements) -> str:
 
 def whole(table: str, elements: Elements) -> str:
     """Return the script that replaces both tables, whatever they hold, by the rules and these elements."""
-    return (
-        removing(table)
-        + TABLES.replace("TABLE", table).replace("PUBLISHED", PUBLISHED)
-        + adding(table, elements)
-    )
+    asked = f"{RATE}/second burst {BURST} packets"
+    rules = TABLES.replace("TABLE", table).replace("PUBLISHED", PUBLISHED).replace("ASKED", asked)
+    return removing(table) + rules + adding(table, elements)
 
 
 def removing(table: str) -> str:
@@ -146,6 +144,7 @@ def _add_bridge(found: Elements, bridge: Bridge) -> None:
         if not bridge.internal:
             found[f"inet outward{version}"].append(str(subnet))
         if bridge.names:
+            found[f"inet named{version}"].append(f"{link} . {gateway}")
             found[f"inet names{version}"] += [
                 f"{link} . {gateway} . {transport} : {bridge.names}" for transport in ("tcp", "udp")
             ]

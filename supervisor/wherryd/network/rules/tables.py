@@ -1,6 +1,7 @@
 """The rules themselves, in nft(8)'s language: written when the tables are made, and never changed after.
 
-TABLE and PUBLISHED stand for what ruleset.py puts in their place; what fills the sets and maps is there, too.
+TABLE, PUBLISHED and ASKED stand for what ruleset.py puts in their place; what fills the sets and maps is
+there, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,13 @@ PUBLISHED = "0x00200000"
 
 Only packets of such networks ever have it: what goes to a published port may stay on its bridge, where
 with br_netfilter nothing else tells it from what is to be dropped.
+"""
+
+RATE, BURST = 500, 250
+"""Questions about names a second of one container, and at once.
+
+Counted here, too, and not by the name server only: what a container sends beyond that costs nobody else's
+time, and is not in the way of others' questions, which wait at the same socket.
 """
 
 TABLES = """
@@ -26,6 +34,10 @@ table inet TABLE {
   set networks6 { type ifname . ipv6_addr; flags interval; }
   set outward4 { type ipv4_addr; flags interval; }
   set outward6 { type ipv6_addr; flags interval; }
+  set named4 { type ifname . ipv4_addr; }
+  set named6 { type ifname . ipv6_addr; }
+  set askers4 { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
+  set askers6 { type ipv6_addr; size 65535; flags dynamic,timeout; timeout 10s; }
   map names4 { type ifname . ipv4_addr . inet_proto : inet_service; }
   map names6 { type ifname . ipv6_addr . inet_proto : inet_service; }
   map ports4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -37,6 +49,13 @@ table inet TABLE {
     type filter hook prerouting priority raw; policy accept;
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     iifname != "lo" ip saddr 127.0.0.0/8 drop
+    meta l4proto { tcp, udp } th dport 53 jump asking
+  }
+
+  chain asking {
+    tcp flags & (syn | ack) != syn return
+    iifname . ip daddr @named4 update @askers4 { ip saddr limit rate over ASKED } drop
+    iifname . ip6 daddr @named6 update @askers6 { ip6 saddr limit rate over ASKED } drop
   }
 
   chain published {
