@@ -59,6 +59,7 @@ def test_a_waiting_container_says_so(wherryd: Daemon, busybox: Path) -> None:
         keep_waiting(client, busybox, "w")
         (row,) = [each for each in client.list() if each.name == "w"]
         assert (row.state, row.requires) == ("restarting", ("w-db",))
+        assert client.info().containers["restarting"] == 1
         assert row.next_start_at is not None
         assert row.exit is not None
         assert row.exit.code == 5

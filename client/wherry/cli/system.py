@@ -73,8 +73,11 @@ def _info(client: Client, args: Namespace) -> int:
         _show_formatted(document, args.format)
         return 0
     warnings = document.pop("Warnings")
+    controllers = document.pop("Controllers")
     for name, value in document.items():
         print(f"{name + ':':<16}{_words(value)}")
+    for number, (name, place) in enumerate(controllers.items()):
+        print(f"{'' if number else 'Controllers:':<16}{name:<12}{place}")
     for warning in warnings:
         print(f"warning: {warning}")
     return 0

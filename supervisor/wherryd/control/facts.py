@@ -7,11 +7,13 @@ import platform
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from wherry_protocol import PROTOCOL_VERSION
+from wherry_protocol.containers import State
 from wherry_protocol.system import Controller, SystemInfo, VersionInfo
 from wherryd import __version__
+from wherryd.kernel.capabilities import has_capability
 
 if TYPE_CHECKING:
     from wherryd.cgroups.tree import Tree
@@ -69,11 +71,13 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
         controllers=tuple(
             Controller(name=name, hierarchy=hierarchy, mountpoint=path) for name, hierarchy, path in mounted
         ),
-        containers={state: states.get(state, 0) for state in ("created", "running", "paused", "exited")},
+        containers={state: states.get(state, 0) for state in _STATES},
         images=len(services.images.list()),
         warnings=(*facts.warnings, *services.networks.notes),
     )
 
+
+_STATES: tuple[State, ...] = get_args(State)
 
 _WITHOUT = {"memory": ": OOM kills are unknown"}
 """What follows from a controller that is nowhere, other than that its limits are refused."""
@@ -81,17 +85,10 @@ _WITHOUT = {"memory": ": OOM kills are unknown"}
 
 def _warnings(tree: Tree) -> list[str]:
     warnings = [
-        f"cgroup controller {name}: {tree.why_missing(name)}{_WITHOUT.get(name, '')}"
+        f"{tree.why_missing(name)}{_WITHOUT.get(name, '')}"
         for name in ("cpu", "cpuset", "io", "memory", "pids")
         if tree.version_of(name) is None
     ]
-    if not _has_capability_sys_resource():
+    if not has_capability("sys_resource"):
         warnings.append("no CAP_SYS_RESOURCE: hard limits of ulimits cannot be raised")
     return warnings
-
-
-def _has_capability_sys_resource() -> bool:
-    cap_sys_resource = 24
-    with open("/proc/self/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("CapEff:"))
-    return bool(int(line.split()[1], 16) >> cap_sys_resource & 1)

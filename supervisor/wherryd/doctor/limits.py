@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherryd.doctor.finding import ok, warning
+from wherryd.kernel.capabilities import has_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def look(_settings: Settings) -> Iterator[Finding]:
     files = _number("fs/file-max")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = files if hard == resource.RLIM_INFINITY else min(hard, files)
-    few = [*_descriptors(most), *_processes()]
+    few = [*_descriptors(most), *_processes(), *_ulimits()]
     yield from few or [ok("limits", f"{most} descriptors, {_number('kernel/pid_max')} processes")]
 
 
@@ -45,6 +46,12 @@ def _processes() -> Iterator[Finding]:
         most = _number(f"kernel/{name}")
         if most < PROCESSES:
             yield warning("limits", f"kernel.{name} is {most}", f"sysctl -w kernel.{name}=4194304")
+
+
+def _ulimits() -> Iterator[Finding]:
+    if not has_capability("sys_resource"):
+        text = "no CAP_SYS_RESOURCE: a container's --ulimit cannot exceed our own hard limits"
+        yield warning("limits", text, "give the supervisor that capability")
 
 
 def _number(name: str) -> int:

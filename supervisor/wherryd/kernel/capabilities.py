@@ -34,6 +34,13 @@ def last_cap() -> int:
         raise KernelError("read", path, error.errno or 0) from error
 
 
+def has_capability(name: str) -> bool:
+    """Say whether this process has a capability in effect (proc_pid_status(5))."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        line = next(line for line in status if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> NUMBERS[name] & 1)
+
+
 def capability_data(
     names: tuple[str, ...],
 ) -> tuple[ctypes.Array[ctypes.c_uint], ctypes.Array[ctypes.c_uint]]:
