@@ -7,15 +7,15 @@ import platform
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from wherry_protocol import PROTOCOL_VERSION
-from wherry_protocol.containers import State
 from wherry_protocol.system import Controller, SystemInfo, VersionInfo
 from wherryd import __version__
 from wherryd.kernel.capabilities import has_capability
 
 if TYPE_CHECKING:
+    from wherry_protocol.containers import State
     from wherryd.cgroups.tree import Tree
     from wherryd.containers.manager import Manager
 
@@ -77,7 +77,7 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
     )
 
 
-_STATES: tuple[State, ...] = get_args(State)
+_STATES: tuple[State, ...] = ("created", "running", "paused", "restarting", "exited")
 
 _WITHOUT = {"memory": ": OOM kills are unknown"}
 """What follows from a controller that is nowhere, other than that its limits are refused."""
