@@ -31,7 +31,18 @@ LAUNCHER_PROCESS = (
     "wire",
     "worker",
 )
-LAUNCHER_HANDLE = ("asked", "detach", "handle", "link", "orphan", "outcome", "start")
+LAUNCHER_HANDLE = (
+    "asked",
+    "detach",
+    "finding",
+    "handle",
+    "ledger",
+    "link",
+    "orphan",
+    "outcome",
+    "requests",
+    "start",
+)
 
 
 def imports_of(path: Path) -> set[str]:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from launching import TIMEOUT, Ground, children, finish, read_all, wait_gone
 
-from wherryd.launcher import start
+from wherryd.launcher import start, wire
 from wherryd.launcher.handle import Exit, SpawnFailed, open_launcher
 
 
@@ -295,19 +295,52 @@ async def test_other_users_are_refused(ground: Ground) -> None:
         await finish(launcher, await launcher.spawn(ground.plan("true")))
 
 
-async def test_launcher_of_another_release_is_told_clearly(
+@pytest.mark.parametrize("ours", [wire.VERSION + 1, wire.VERSION - 1])
+async def test_launcher_of_another_release_keeps_what_it_holds_and_takes_nothing_new(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, ours: int
+) -> None:
+    """Of an older one, and of a newer one."""
+    async with open_launcher(ground.run_dir) as launcher:
+        (await launcher.spawn(ground.plan("cat", stdin=True))).close()
+        old = launcher.pid
+        assert old is not None
+    monkeypatch.setattr(wire, "VERSION", ours)
+    async with open_launcher(ground.run_dir) as launcher:
+        (held,) = launcher.adopted
+        assert launcher.draining == (old,)
+        assert launcher.pid != old
+        await finish(launcher, await launcher.spawn(ground.plan("true")))
+        assert (await finish(launcher, held))[0] == Exit(code=0)
+        await wait_gone(old)
+        assert sorted(path.name for path in ground.run_dir.glob("launcher*")) == ["launcher.sock"]
+
+
+async def test_launcher_that_takes_no_word_of_ours_is_left_alone_and_told(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wherryd.launcher import wire
-
     async with open_launcher(ground.run_dir) as launcher:
-        spawned = await launcher.spawn(ground.plan("cat", stdin=True))
-        spawned.close()
+        (await launcher.spawn(ground.plan("cat", stdin=True))).close()
     monkeypatch.setattr(wire, "VERSION", wire.VERSION + 1)
-    with pytest.RaisesGroup(pytest.RaisesExc(start.LauncherUnavailable, match="another release")):
+    monkeypatch.setattr(wire, "HOLDING_SINCE", wire.VERSION)
+    refusal = pytest.RaisesExc(start.LauncherUnavailable, match="start the release that it came from")
+    with pytest.RaisesGroup(refusal):
         async with open_launcher(ground.run_dir):
             pass
     monkeypatch.undo()
     async with open_launcher(ground.run_dir) as launcher:
         (held,) = launcher.adopted
         await finish(launcher, held)
+
+
+@pytest.mark.parametrize(
+    ("version", "since", "common"),
+    [
+        (wire.VERSION, wire.HOLDING_SINCE, wire.VERSION),
+        (wire.VERSION - 1, 0, wire.VERSION - 1),
+        (wire.VERSION + 3, wire.VERSION, wire.VERSION),
+        (wire.VERSION + 3, wire.VERSION + 1, None),
+        (wire.HOLDING_SINCE - 1, 0, None),
+    ],
+)
+def test_versions_have_in_common_what_both_speak(version: int, since: int, common: int | None) -> None:
+    assert wire.common(version, since) == common

@@ -61,6 +61,8 @@ class Daemon:
         self.state_dir = self.root / "state"
         self.run_dir = self.root / "run"
         self.cgroup = Path()
+        self.python = sys.executable
+        """The interpreter of the environment that its next start is from."""
         self.pass_fds: tuple[int, ...] = ()
         self.prefix: tuple[str, ...] = ()
         """A command that executes the one that follows it: where it is to be started."""
@@ -105,7 +107,7 @@ class Daemon:
 
     def start(self, *flags: str) -> None:
         """Start it and wait until it says that it is ready."""
-        command = [*self.prefix, sys.executable, "-m", "wherryd.main", "--state-dir", self.state_dir]
+        command = [*self.prefix, self.python, "-m", "wherryd.main", "--state-dir", self.state_dir]
         command += ["--run-dir", self.run_dir, *flags]
         address = self.root / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_path.open("ab") as log:

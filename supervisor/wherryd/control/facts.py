@@ -73,11 +73,16 @@ def system_info(facts: Facts, manager: Manager) -> SystemInfo:
         ),
         containers={state: states.get(state, 0) for state in _STATES},
         images=len(services.images.list()),
-        warnings=(*facts.warnings, *services.networks.notes),
+        warnings=(*facts.warnings, *services.networks.notes, *map(_draining, services.launcher.draining)),
     )
 
 
 _STATES: tuple[State, ...] = ("created", "running", "paused", "restarting", "exited")
+
+
+def _draining(pid: int) -> str:
+    return f"launcher {pid} is of another release: it keeps its containers, and ends with the last of them"
+
 
 _WITHOUT = {"memory": ": OOM kills are unknown"}
 """What follows from a controller that is nowhere, other than that its limits are refused."""

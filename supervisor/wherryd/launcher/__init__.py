@@ -17,6 +17,8 @@ In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
 
 In the supervisor's process (trio):
     start.py    starting a launcher that is nobody's child; detach.py is that way
-    handle.py   talking to it: link.py is the socket, outcome.py its answers
+    finding.py  which launchers there are: the current one, and those of other releases, which drain
+    handle.py   talking to them: link.py is a socket, requests.py what is asked, outcome.py the answers
+    ledger.py   what was asked of them and what they hold; asked.py is what callers wait for
     orphan.py   the exits of containers whose launcher is gone
 """

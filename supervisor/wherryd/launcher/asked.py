@@ -12,14 +12,19 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wherryd.launcher.link import Link
     from wherryd.launcher.outcome import Exit, Spawned, SpawnFailed
 
 
 class Asked:
-    """A start whose answer has not come. `abandoned`: it was called off, and nobody is called."""
+    """A start whose answer has not come. `abandoned`: it was called off, and nobody is called.
 
-    def __init__(self, name: str) -> None:
+    `link` leads to the launcher that was asked.
+    """
+
+    def __init__(self, name: str, link: Link) -> None:
         self.name = name
+        self.link = link
         self.answered = trio.Event()
         self.spawned: Spawned | None = None
         self.failure: SpawnFailed | None = None
@@ -35,10 +40,11 @@ class Asked:
 
 
 class Held:
-    """A process from its start until its release."""
+    """A process from its start until its release. `link` leads to the launcher that is its parent."""
 
-    def __init__(self, pidfd: int) -> None:
+    def __init__(self, pidfd: int, link: Link) -> None:
         self.pidfd = pidfd
+        self.link = link
         self.exit: Exit | None = None
         self.ended: trio.Event | None = None
         self.then: Callable[[Exit], None] | None = None

@@ -6,36 +6,47 @@ Owns the socket. Must never lose or reorder a message, nor block on one.
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from wherryd.launcher import wire
-from wherryd.launcher.start import LauncherUnavailable, connect, start
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
-
-_HELLO_TIMEOUT = 10.0  # seconds; a launcher never waits for anything, so a silent one is broken
 
 
 class Link:
     """A connection after the hello. Sending never blocks: what the launcher does not take yet waits here.
 
-    `found`: the launcher was there before; it may hold what another supervisor started.
+    `path` is the launcher's socket. `drains`: it is of another release, or not the current one; it keeps what
+    it holds, and is asked for no start. `listed`: it has told all that it held when we came. `lost`: it died,
+    or hung up.
     """
 
-    def __init__(self, sock: socket.socket, pid: int, nursery: trio.Nursery, *, found: bool) -> None:
-        self.pid = pid
-        self.found = found
+    def __init__(self, sock: socket.socket, path: Path, nursery: trio.Nursery, hello: Hello) -> None:
+        self.path = path
+        self.version = hello.version
+        self.since = hello.since
+        self.pid = hello.pid
+        self.drains = False
+        self.listed = trio.Event()
+        self.lost = False
+        self.retiring = False
         self._sock = sock
         self._nursery = nursery
         self._waiting: list[tuple[bytes, list[int]]] = []
 
+    def say(self, *message: Any) -> None:
+        """Send a message."""
+        self.send(wire.pack(*message))
+
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Send a packed message. A launcher that is gone is told by the end of `messages`, not here."""
+        if self.lost:
+            return
         if self._waiting or not self._try(data, fds):
             self._waiting.append((data, [os.dup(fd) for fd in fds]))
             if len(self._waiting) == 1:
@@ -56,6 +67,19 @@ class Link:
             while self._waiting and self._try(*self._waiting[0]):
                 for fd in self._waiting.pop(0)[1]:
                     os.close(fd)
+        if self.retiring:
+            self._shut()
+
+    def retire(self) -> None:
+        """Say goodbye, after all that was sent: a launcher that holds nothing ends, and `messages` end."""
+        if not self.retiring:
+            self.retiring = True
+            if not self._waiting:
+                self._shut()
+
+    def _shut(self) -> None:
+        if not self.lost:
+            self._sock.shutdown(socket.SHUT_WR)
 
     async def messages(self) -> AsyncIterator[tuple[tuple[Any, ...], list[int]]]:
         """Yield messages with their descriptors until the launcher is gone."""
@@ -77,43 +101,14 @@ class Link:
             for fd in fds:
                 os.close(fd)
         self._waiting.clear()
+        self.lost = True
         self._sock.close()
 
 
-async def open_link(run_dir: Path, nursery: trio.Nursery) -> Link:
-    """Return a link to the living launcher of `run_dir`, or to a new one. Raises LauncherUnavailable."""
-    sock = connect(run_dir)
-    hello = await _hello(sock) if sock is not None else None
-    found = hello is not None
-    if sock is None or hello is None:
-        # None, or one that was about to end when we came.
-        sock = await trio.to_thread.run_sync(start, run_dir)
-        hello = await _hello(sock)
-    if hello is None:
-        raise LauncherUnavailable("the launcher ended as soon as it was started: see the lines above")
-    _, version, pid = hello
-    if version != wire.VERSION:
-        sock.close()
-        raise LauncherUnavailable(
-            f"launcher {pid} is of another release and holds containers: stop them with that release first"
-        )
-    return Link(sock, pid, nursery, found=found)
+class Hello:
+    """What a launcher says first. `since`: from which version on its holding half is as in its own."""
 
-
-async def _hello(sock: socket.socket) -> tuple[Any, ...] | None:
-    try:
-        with trio.fail_after(_HELLO_TIMEOUT):
-            await trio.lowlevel.wait_readable(sock)
-        received = wire.receive(sock)
-    except trio.TooSlowError as error:
-        sock.close()
-        raise LauncherUnavailable("the launcher does not answer: is it stopped (SIGSTOP)?") from error
-    except ConnectionResetError:
-        received = None
-    except BaseException:
-        sock.close()
-        raise
-    if received is None:
-        sock.close()
-        return None
-    return received[0]
+    def __init__(self, version: int, pid: int, since: int = 0, *_more: Any) -> None:
+        self.version = version
+        self.pid = pid
+        self.since = since

@@ -78,7 +78,7 @@ class Loop:
         self._disconnect()
         self._peer = Peer(sock, self._poll)
         self._watch(sock.fileno(), self._on_peer)
-        self._say("hello", wire.VERSION, os.getpid())
+        self._say("hello", wire.VERSION, os.getpid(), wire.HOLDING_SINCE)
 
     def _disconnect(self) -> None:
         if self._peer is not None:

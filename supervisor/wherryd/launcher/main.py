@@ -6,6 +6,7 @@ Started by `start.py` as `python -I -S -c … RUN_DIR CONNECTION_FD`, and never 
 from __future__ import annotations
 
 import _socket
+import codecs
 import gc
 import os
 import sys
@@ -25,6 +26,7 @@ _BACKLOG = 16
 def main() -> None:
     """Serve the supervisor at the other end of the inherited connection, and those that come after it."""
     run_dir, connection = sys.argv[1], int(sys.argv[2])
+    codecs.lookup("ascii")  # `open` would import it when it is first needed: our files may be gone by then
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     process.set_title("wherryd: launcher")
     process.set_undumpable()
@@ -41,7 +43,7 @@ def main() -> None:
     # What lives now lives for ever; a collection would touch, and in a child so copy, every page of it.
     gc.freeze()
     loop.run()
-    _unlink(path, inode)
+    _unlink(run_dir, inode)
 
 
 def _reserve_descriptors(connection: int) -> int:
@@ -77,10 +79,12 @@ def _listen(path: str) -> _socket.socket:
     return listener
 
 
-def _unlink(path: str, inode: int) -> None:
-    """Remove our socket, unless a younger launcher's has taken its place."""
+def _unlink(run_dir: str, inode: int) -> None:
+    """Remove our socket, under whichever name it is by now: a younger launcher may have the first one."""
     try:
-        if os.stat(path).st_ino == inode:
-            os.unlink(path)
+        for name in os.listdir(run_dir):
+            path = f"{run_dir}/{name}"
+            if name.startswith("launcher") and os.stat(path).st_ino == inode:
+                os.unlink(path)
     except FileNotFoundError:
-        return  # the run directory went before us
+        return  # the run directory went before us, or the supervisor was faster

@@ -1,6 +1,6 @@
-"""Starting a launcher that is nobody's child, and finding one that runs. Supervisor side.
+"""Starting a launcher that is nobody's child, and connecting to one that runs. Supervisor side.
 
-Must never start two for one run directory: the supervisor holds that directory's lock.
+Which of them is there and which is to be started is found out in finding.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROOTS = tuple(dict.fromkeys(str(Path(module.__file__ or "").parent.parent) for 
 
 
 class LauncherUnavailable(Exception):  # noqa: N818 - as trio names its own: what happened
-    """A launcher could not be started, or one of another release is in the way. One line, for a person."""
+    """A launcher could not be started, or one cannot be talked to. One line, for a person."""
 
 
 def _program(module: str) -> str:
@@ -30,12 +30,12 @@ def _program(module: str) -> str:
     return f"import sys; sys.path += {list(_ROOTS)!r}; from wherryd.launcher.{module} import main; main()"
 
 
-def connect(run_dir: Path) -> socket.socket | None:
-    """Return a connection to the launcher that serves `run_dir`; None if there is none."""
+def connect(path: Path) -> socket.socket | None:
+    """Return a connection to the launcher that listens at a path; None if there is none."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     sock.setblocking(False)
     try:
-        sock.connect(f"{run_dir}/launcher.sock")
+        sock.connect(str(path))
     except OSError as error:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):

@@ -12,12 +12,20 @@ To the launcher:
     kill id signal      also while it is being set up
     list
 From the launcher:
-    hello version pid   first on every connection
+    hello version pid since   first on every connection
     spawned id pid kinds                    with one descriptor per kind
     failed id step op path errno hint       nothing of it is left
     exited id code signal                   one of the two is nil
     held id pid kinds code signal pending note   an answer to list, with the descriptors; no note: a container
     listed                                  the end of that
+
+Launchers outlive upgrades, so supervisors meet those of other releases. The protocol has two halves.
+The starting half, spawn and exec with the plans in them, may change with every release: it is spoken with a
+launcher of the very same VERSION only. The holding half is all the rest, with the notes of execs; it is
+spoken with every launcher that has it in common with us. Each end knows `since` which version its own is what
+it is, but for new messages and for new fields at the end of what launchers tell: a supervisor leaves out what
+it does not know. Should it have to change otherwise, the supervisor goes on speaking the one before, for one
+release at least.
 """
 
 from __future__ import annotations
@@ -47,8 +55,11 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 4
+VERSION = 5
 """Raised with every change: both ends are the same release, except across an upgrade."""
+
+HOLDING_SINCE = 4
+"""The first version whose holding half we speak."""
 
 MARK = b"\xc1"
 """On a status socket: the command is about to be executed. The one byte that begins no msgpack value."""
@@ -56,6 +67,12 @@ MARK = b"\xc1"
 _INLINE_MAX = 128 * 1024  # well below the smallest default SO_SNDBUF, 208 KiB
 _MAX_FDS = 8
 _ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
+
+
+def common(version: int, since: int = 0) -> int | None:
+    """Return the highest version whose holding half we share with a launcher of `since` to `version`."""
+    highest = min(version, VERSION)
+    return highest if highest >= max(since, HOLDING_SINCE) else None
 
 
 def pack(*message: Any) -> bytes:

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from wherryd.processes.caller import Caller
 
 
+_NOTE_FIELDS = 4
+
+
 class Note:
-    """What the launcher keeps of an exec for the next supervisor. It has its wire form here only."""
+    """What the launcher keeps of an exec for the next supervisor. It has its wire form here only.
+
+    That supervisor may be of another release: fields are added at the end only, and unknown ones left out.
+    """
 
     def __init__(
         self, container_id: str, args: tuple[str, ...], started_at: float, probe: bool = False
@@ -48,7 +54,7 @@ class Note:
     @classmethod
     def unpack(cls, data: bytes) -> Note:
         """Return what `pack` packed."""
-        return cls(*wire.unpack(data))
+        return cls(*wire.unpack(data)[:_NOTE_FIELDS])
 
 
 class Session:

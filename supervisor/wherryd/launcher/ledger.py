@@ -1,0 +1,164 @@
+"""What was asked of launchers and what they hold, by what they tell. Supervisor side.
+
+Owns every start under way and every process from its start to its release, with a duplicate of its pidfd for
+the day when its launcher dies. Must never guess an exit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+from wherryd import journal
+from wherryd.launcher.asked import Asked, Held
+from wherryd.launcher.orphan import wait_orphan
+from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed, descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+
+    from wherryd.launcher.link import Link
+
+LOST = "launcher"
+"""The step of a start whose launcher died: there may be a process of it, which nobody knows."""
+
+_SIGKILL = 9
+
+
+class Ledger:
+    """All launchers' processes. `found` is what they held when we came, descriptors included."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.pending: dict[str, Asked] = {}
+        self.held: dict[str, Held] = {}
+        self.found: list[Adopted] = []
+        self._nursery = nursery
+        self._on: dict[str, Callable[..., None]] = {
+            "spawned": self._on_spawned,
+            "failed": self._on_failed,
+            "exited": self._on_exited,
+            "held": self._on_held,
+            "listed": self._on_listed,
+        }
+
+    def take(self, link: Link, message: tuple[Any, ...], fds: list[int]) -> None:
+        """Take a launcher's message in."""
+        what, *fields = message
+        handler = self._on.get(what)
+        if handler is not None:
+            handler(link, fds, *fields)
+            return
+        journal.warning("launcher told something unknown", pid=link.pid, what=what)
+        for fd in fds:
+            os.close(fd)
+
+    def ask(self, link: Link, name: str, request: bytes, fds: tuple[int, ...]) -> Asked:
+        """Ask a launcher for a start."""
+        link.send(request, fds)
+        asked = self.pending[name] = Asked(name, link)
+        return asked
+
+    def abandon(self, asked: Asked) -> None:
+        """Call a start off."""
+        asked.abandoned = True
+        asked.link.say("kill", asked.name, _SIGKILL)
+        if asked.spawned is not None:
+            self._discard(asked.link, asked.spawned)
+
+    def forget(self, name: str) -> Link | None:
+        """Drop what is known of a process; return who has it."""
+        held = self.held.pop(name, None)
+        if held is None:
+            return None
+        os.close(held.pidfd)
+        return held.link
+
+    def has_nothing_of(self, link: Link) -> bool:
+        """Say whether a launcher that has told all holds nothing, and has nothing to answer."""
+        holds = any(each.link is link for each in self.held.values())
+        answers = any(each.link is link for each in self.pending.values())
+        return link.listed.is_set() and not holds and not answers
+
+    def close(self) -> None:
+        """Close every pidfd."""
+        for held in self.held.values():
+            os.close(held.pidfd)
+        self.held.clear()
+
+    def lose(self, link: Link) -> None:
+        """Take note that a launcher died: starts in flight fail, exits are read through the pidfds."""
+        link.listed.set()
+        for pending in [each for each in self.pending.values() if each.link is link]:
+            del self.pending[pending.name]
+            pending.failure = SpawnFailed(
+                step=LOST, op="spawn", path=None, errno=errno.EPIPE, hint="the launcher died: try again"
+            )
+            pending.answer()
+        for held in self.held.values():
+            if held.link is link and held.exit is None:
+                self._nursery.start_soon(_watch_orphan, held)
+
+    def _discard(self, link: Link, spawned: Spawned) -> None:
+        spawned.close()
+        link.say("kill", spawned.id, _SIGKILL)
+        self.forget(spawned.id)
+        link.say("release", spawned.id)
+
+    # What launchers tell; what newer ones add at the end is left out.
+
+    def _on_spawned(
+        self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *_more: Any
+    ) -> None:
+        spawned = Spawned(id=name, pid=pid, **descriptors(kinds, fds))
+        pending = self.pending.pop(name, None)
+        if pending is None:
+            spawned.close()  # started for the supervisor before us: `held` tells of it in a moment
+            return
+        if pending.abandoned:
+            self._discard(link, spawned)
+        else:
+            self.held[name] = Held(os.dup(spawned.pidfd), link)
+            pending.spawned = spawned
+        pending.answer()
+
+    def _on_failed(self, _link: Link, _fds: list[int], name: str, step: str, *reason: Any) -> None:
+        op, path, number, hint, *_more = reason
+        pending = self.pending.pop(name, None)
+        if pending is not None:
+            pending.failure = SpawnFailed(step=step, op=op, path=path, errno=number, hint=hint)
+            pending.answer()
+
+    def _on_exited(
+        self, link: Link, _fds: list[int], name: str, code: int | None, signal: int | None, *_more: Any
+    ) -> None:
+        held = self.held.get(name)
+        # A launcher that hung up tells on its next connection.
+        if held is not None and (held.link is link or held.link.pid == link.pid):
+            held.end(Exit(code=code, signal=signal))
+
+    def _on_held(
+        self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *state: Any
+    ) -> None:
+        code, signal, in_flight, note, *_more = state
+        ended = None if code is None and signal is None else Exit(code=code, signal=signal)
+        adopted = Adopted(id=name, pid=pid, exit=ended, note=note, **descriptors(kinds, fds))
+        if in_flight:
+            # Its start was a dead supervisor's, who never counted it as started.
+            adopted.close()
+            self.pending[name] = pending = Asked(name, link)
+            self.abandon(pending)
+            return
+        self.held[name] = held = Held(os.dup(adopted.pidfd), link)
+        if ended is not None:
+            held.end(ended)
+        self.found.append(adopted)
+
+    def _on_listed(self, link: Link, _fds: list[int], *_more: Any) -> None:
+        link.listed.set()
+
+
+async def _watch_orphan(held: Held) -> None:
+    held.end(await wait_orphan(held.pidfd))

@@ -1,0 +1,31 @@
+"""What the supervisor asks a launcher to start, as packed messages: that half of the protocol. No IO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherryd.launcher import wire
+from wherryd.launcher.exec_plan import JOIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherryd.launcher.exec_plan import ExecPlan
+    from wherryd.launcher.plan import Plan
+
+
+def spawn_request(plan: Plan, netns: int | None) -> tuple[bytes, tuple[int, ...]]:
+    """Return the request for a container's start, and the descriptors that go with it."""
+    packed = wire.pack(*plan.to_wire())
+    promise = (plan.root.former, plan.root.successor)
+    request = wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, promise, packed)
+    return request, () if netns is None else (netns,)
+
+
+def join_request(
+    plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None
+) -> tuple[bytes, tuple[int, ...]]:
+    """Return the request for an exec, and the descriptors that go with it."""
+    lifelines = () if lifeline is None else (lifeline,)
+    packed = wire.pack(JOIN, *plan.to_wire())
+    return wire.pack("exec", plan.id, note, bool(lifelines), packed), (container, *lifelines, *streams)
