@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from walkkit import Round, dies, errors, kills
+from walkkit import POLITE, Round, dies, errors, kills
 
 import wherryd
+from wherry import ConnectionFailed, RunSpec
 from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
@@ -71,6 +73,33 @@ def test_whoever_dies_at_a_point_leaves_a_state_that_a_successor_understands(
         except BaseException as error:
             error.add_note(f"at {points}")
             raise
+
+
+def test_a_run_that_is_not_on_record_yet_is_not_taken_for_the_one_before(
+    fresh_wherryd: Daemon, busybox: Path
+) -> None:
+    """Its supervisor died before it wrote down that it runs: whoever waited was told the last one's end."""
+    daemon = fresh_wherryd
+    daemon.terminate()
+    daemon.failpoints = "start.answered=kill@2"
+    daemon.start()
+    with daemon.client() as client:
+        client.run_detached(
+            RunSpec(image=os.fspath(busybox), command=("sh", "-c", POLITE), stdin=True, name="web")
+        )
+        client.kill("web")
+        assert client.wait("web").exit_code == 137
+        with suppress(ConnectionFailed):
+            client.start("web")
+    daemon.wait_died()
+    daemon.failpoints = ""
+    daemon.start()
+    with daemon.client() as client, client.log_stream("web", follow=True) as lines:
+        printed = b""
+        while printed.count(b"up\n") < 2:
+            printed += next(iter(lines)).data
+        assert client.stop("web").exit_code == 3
+        assert client.wait("web").exit_code == 3
 
 
 def test_a_step_that_fails_leaves_nothing(fresh_wherryd: Daemon, busybox: Path) -> None:

@@ -126,6 +126,7 @@ def _mark_running(container: Container, services: Services) -> None:
     container.started_at = container.started_at or container.created_at
     if container.phase in (Phase.RUNNING, Phase.PAUSED):
         return
+    container.next_run()  # the record is of the one before: its end is not this one's
     container.phase = Phase.RUNNING
     container.restart.due = None
     tell(container, services, "start")
