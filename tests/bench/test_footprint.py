@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import proc
+
 from wherry import RunSpec
+from wherry_protocol.ports import PublishedPort
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
@@ -37,6 +40,26 @@ def sleepers(daemon: Daemon, busybox: Path, count: int) -> None:
             client.run_detached(RunSpec(image=str(busybox), command=("sleep", "1000"), stop_timeout=0))
 
 
+def networked(daemon: Daemon, busybox: Path) -> None:
+    """Have two containers with a published port each: on the default bridge, and on a network with names."""
+    with daemon.client() as client:
+        client.create_network("lan", ipv6=True)
+        for network in ("bridge", "lan"):
+            port = PublishedPort(host_port=None, container_port=80)
+            client.run_detached(
+                RunSpec(
+                    image=str(busybox), command=("sleep", "1000"), stop_timeout=0, network=network,
+                    ports=(port,),
+                )
+            )  # fmt: skip
+
+
+def network_processes(daemon: Daemon) -> list[int]:
+    found = [each.pid for each in proc.descendants(daemon.pid) if each.name == "wherryd: networ"]
+    assert len(found) == 1, "there is no network process"
+    return found
+
+
 def test_memory_with_no_and_with_a_hundred_containers(fresh_wherryd: Daemon, busybox: Path) -> None:
     """Supervisor at most 45 MiB, launcher at most 12 MiB, at most 100 KiB of ours a container."""
     daemon = fresh_wherryd
@@ -52,10 +75,11 @@ def test_memory_with_no_and_with_a_hundred_containers(fresh_wherryd: Daemon, bus
 
 
 def test_idle_processes_are_never_woken(fresh_wherryd: Daemon, busybox: Path) -> None:
-    """With ten idle containers neither process makes a system call for five seconds."""
+    """With idle containers, also on networks, no process makes a system call for five seconds."""
     assert shutil.which("strace"), "strace is missing: apt-get install strace"
     sleepers(fresh_wherryd, busybox, 10)
-    pids = [fresh_wherryd.pid, fresh_wherryd.launcher_pid]
+    networked(fresh_wherryd, busybox)
+    pids = [fresh_wherryd.pid, fresh_wherryd.launcher_pid, *network_processes(fresh_wherryd)]
     # The state writer and the trash finish what the starts left, and trio's helper threads end after ten
     # seconds without work: what stays are the event loop and the log pump.
     _wait_threads(fresh_wherryd.pid, 2)

@@ -7,10 +7,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import Machine, eventually
+from networkkit import HOST, PEER, Machine, eventually, published
 from support.daemon import Daemon
+from support.netns import Place
+from support.reboot import go_down
 
-from wherry import EndpointSpec, RunSpec
+from wherry import EndpointSpec, RestartPolicy, RunSpec
 from wherry.errors import Conflict
 
 if TYPE_CHECKING:
@@ -106,6 +108,39 @@ def test_a_supervisor_that_ends_leaves_nothing_on_the_host(own_machine: Machine)
         assert client.run(spec).exit_code == 0
 
 
+def test_after_the_machine_went_down_addresses_and_ports_are_accounted_anew(own_machine: Machine) -> None:
+    """Nobody has them but who runs; what has a port and is always started comes back with that port."""
+    machine = own_machine
+    always = RestartPolicy(name="always")
+    machine.client.create_network("lan", subnets=("10.77.0.0/29",))
+    web = (published(8080, 80),)
+    machine.client.run_detached(machine.spec(name="web", network="lan", ports=web, restart=always))
+    machine.client.run_detached(machine.spec(name="once", network="lan", ports=(published(8081, 80),)))
+    for name in ("a", "b", "c"):
+        machine.client.run_detached(machine.spec(name=name, network="lan"))
+    with pytest.raises(Conflict, match="is full"):
+        machine.client.run_detached(machine.spec(network="lan"))
+    machine.client.close()
+    go_down(machine.daemon)
+    for name in links(machine):
+        machine.host.ip(f"link del {name}", check=False)  # one of a pair takes the other along
+    machine.host.nft("flush ruleset")
+    machine.host.set("net/ipv4/ip_forward", "0")
+    machine.host.call(machine.daemon.start)
+    assert eventually(lambda: machine.client.inspect("web").summary.state == "running")
+    with Place.of(machine.client.inspect("web").pid or 0) as place, place.server(80):
+        assert machine.peer.ask(HOST, 8080) == PEER
+    assert machine.published() == {("tcp", 8080)}
+    assert [member.name for member in machine.client.inspect_network("lan").members] == ["web"]
+    with pytest.raises(Conflict, match="port 8080/tcp is in use by container web"):
+        machine.client.run_detached(machine.spec(ports=web))
+    machine.client.run_detached(machine.spec(network="lan", ports=(published(8081, 80),)))
+    for _ in range(3):
+        machine.client.run_detached(machine.spec(network="lan"))
+    members = machine.client.inspect_network("lan").members
+    assert len({member.endpoint.ip for member in members}) == 5, "an address of before is still taken"
+
+
 def test_two_supervisors_side_by_side_touch_nothing_of_each_other(own_machine: Machine) -> None:
     """Their default networks have subnets, links and rules of their own, and exchange no packet."""
     machine = own_machine
@@ -121,8 +156,6 @@ def test_two_supervisors_side_by_side_touch_nothing_of_each_other(own_machine: M
             assert ours.subnet != client.inspect_network("bridge").subnets[0].subnet
             pid = client.inspect(theirs.id).pid
             assert pid is not None
-            from support.netns import Place
-
             with Place.of(pid) as place:
                 assert not place.reaches(box.ip, 80), "networks of two supervisors reach each other"
             assert endpoint.link not in machine.host.call(machine.daemon.links)

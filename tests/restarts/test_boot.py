@@ -5,54 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restartkit import SERVE, policy, spec, state, wait_for, wait_state
+from support.reboot import database, go_down, gone
 
 from wherry import HealthCheck
 from wherry_protocol.event_log import Event
-from wherryd.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from support.daemon import Daemon
 
     from wherry import Client
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def go_down(daemon: Daemon) -> None:
-    """Let the machine go down, as far as the supervisor's next one can see."""
-    launcher = daemon.launcher_pid
-    with daemon.client() as client:
-        pids = [client.inspect(each.id).pid for each in client.list()]
-    daemon.kill()
-    for pid in (launcher, *pids):
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            assert wait_for(lambda pid=pid: gone(pid))
-    with database(daemon) as store:
-        assert store.meta("boot_id")
-        store.set_meta("boot_id", "another boot")
-
-
-@contextmanager
-def database(daemon: Daemon) -> Iterator[Store]:
-    """The state of a supervisor that does not run."""
-    store = Store.open(daemon.state_dir / "state.db")
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def starts(client: Client, place: int) -> list[str]:
