@@ -91,6 +91,7 @@ def test_an_address_that_cannot_be_is_refused_and_stays_as_it_was(
         ("10.0.0/24", "is malformed"),
         ("10.0.0.0/x", "is malformed"),
         ("", "is malformed"),
+        ("fd77::%x } ; #/64", "is one with a link"),
     ],
 )
 def test_what_is_no_subnet_is_named(text: str, message: str) -> None:

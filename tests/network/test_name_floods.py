@@ -24,8 +24,8 @@ AT_ONCE = within(1.0)
 SILENT = "192.0.2.77"
 """A name server that never answers: nobody has its address."""
 
-GROWTH_MAX = 8 << 20
-"""Bytes; the answers that are kept, and the questions under way, are some of it."""
+GROWTH_MAX = 20 << 20
+"""Bytes: answers that are kept, questions under way, and what is not collected yet. Reached within 20 s."""
 
 FLOODS = {
     "names of ours": """

@@ -60,9 +60,10 @@ def test_a_container_gets_an_address_a_gateway_and_a_way_out(machine: Machine) -
 
 
 def test_the_default_subnet_clashes_with_no_route_of_the_host(machine: Machine) -> None:
-    default = inspect(machine, "bridge").subnets[0].subnet
+    network = inspect(machine, "bridge")
+    default = network.subnets[0].subnet
     assert default.endswith("/16")
-    assert f"{default} dev {inspect(machine, 'bridge').bridge}" in machine.host.ip("route show")
+    assert eventually(lambda: f"{default} dev {network.bridge}" in machine.host.ip("route show"))
 
 
 def test_sys_shows_the_links_of_the_container(machine: Machine) -> None:
@@ -316,6 +317,11 @@ def test_a_network_that_cannot_be_is_refused_and_nothing_is_left(
             {"endpoints": (EndpointSpec(network="lan"), EndpointSpec(network="lan"))},
             BadRequest,
             "asked for twice",
+        ),
+        (
+            {"network": "lan", "endpoints": (EndpointSpec(network="lan", ip6="fd77::9%x } ; #"),)},
+            BadRequest,
+            "is an address with a link",
         ),
         ({"dns": ("dns.example",)}, BadRequest, "no IP address"),
         ({"dns_search": ("a\nnameserver 6.6.6.6",)}, BadRequest, "cannot stand in resolv.conf"),

@@ -189,6 +189,8 @@ def test_publish_all_takes_what_is_exposed(machine: Machine) -> None:
         (published(80, 80, host_port_end=79), "runs backwards"),
         (published(80, 80, host_ip="example.org"), "'example.org' is no IP address"),
         (published(80, 80, host_ip="198.51.100.7"), "198.51.100.7 is not an address of this host"),
+        (published(80, 80, host_ip="fe80::1%eth0"), "'fe80::1%eth0' is an address with a link"),
+        (published(80, 80, host_ip="::1%lo : 1 } #"), "is an address with a link"),
     ],
 )
 def test_what_cannot_be_published_is_said(machine: Machine, port: object, said: str) -> None:

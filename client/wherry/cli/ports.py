@@ -76,6 +76,8 @@ def port_and_transport(text: str, where: str) -> tuple[int, Transport]:
 def _transport(text: str, where: str) -> tuple[str, Transport]:
     rest, slash, transport = text.partition("/")
     transport = transport.lower() if slash else "tcp"
+    if not transport:
+        raise BadRequest(f"{where}: the protocol is missing", hint="/tcp or /udp")
     if transport not in {"tcp", "udp"}:
         raise BadRequest(f"{where}: {transport!r} is not a protocol that can be published", hint="tcp or udp")
     return rest, cast("Transport", transport)
@@ -89,15 +91,30 @@ def _parts(text: str, where: str) -> tuple[str | None, str, str]:
             raise BadRequest(f"{where}: the address in brackets is malformed", hint="[::1]:8080:80")
     else:
         host_ip, rest = "", text
-    words = rest.replace("=", ":").split(":")
+    before, equals, after = rest.partition("=")
+    words = [*before.split(":"), after] if equals else rest.split(":")
     if not host_ip and len(words) == 3:  # noqa: PLR2004 - address, host's port, container's
         host_ip, *words = words
-    if len(words) > 2 or (host_ip and len(words) == 1):  # noqa: PLR2004 - host's port, container's
+    if len(words) > 2 or (host_ip and len(words) == 1) or "=" in after:  # noqa: PLR2004 - host's, container's
         raise BadRequest(f"{where}: not a published port", hint=_FORMS)
+    if host_ip and not _is_address(host_ip):
+        raise BadRequest(f"{where}: {host_ip!r} is no IP address", hint=_FORMS)
     host = words[0] if len(words) == 2 else ""  # noqa: PLR2004
-    if text.count("=") == 1 and not host:
+    if equals and not host:
         raise BadRequest(f"{where}: the host's port is missing", hint="HOST=CONTAINER")
     return host_ip or None, host, words[-1]
+
+
+def _is_address(text: str) -> bool:
+    import socket
+
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):  # ValueError: a zero byte
+            continue
+        return True
+    return False
 
 
 def _range(text: str, where: str) -> tuple[int, int]:

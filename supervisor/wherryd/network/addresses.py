@@ -111,6 +111,8 @@ def parse_subnet(text: str) -> Network:
         network = ipaddress.ip_network(text, strict=True)
     except ValueError:
         raise BadRequest(_why_no_subnet(text)) from None
+    if "%" in text:
+        raise BadRequest(f"subnet {text[:60]!r} is one with a link", hint="leave out %LINK")
     if "/" not in text:
         raise BadRequest(f"subnet {text} has no prefix length", hint=f"for example {text}/24")
     longest = network.max_prefixlen - 2
@@ -137,6 +139,9 @@ def parse_address(text: str, what: str, version: int | None = None) -> Address:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise BadRequest(f"{what} {text[:60]!r} is no IP address") from None
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        # What stands there is any text, and addresses stand in the rules as they are written.
+        raise BadRequest(f"{what} {text[:60]!r} is an address with a link", hint="leave out %LINK")
     if version is not None and address.version != version:
         raise BadRequest(f"{what} {text} is no address of IPv{version}")
     return address

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.ports import PortBinding, PublishedPort
+from wherryd.network.addresses import parse_address
 from wherryd.network.rules.ruleset import Forward
 
 if TYPE_CHECKING:
@@ -118,7 +118,4 @@ def _check_port(port: PublishedPort) -> None:
     if port.host_port_end is not None and port.host_port_end < (port.host_port or PORT_MAX + 1):
         raise BadRequest(f"published port: the range to {port.host_port_end} runs backwards")
     if port.host_ip is not None:
-        try:
-            ip_address(port.host_ip)
-        except ValueError:
-            raise BadRequest(f"published port: {port.host_ip[:60]!r} is no IP address") from None
+        parse_address(port.host_ip, "published port:")
