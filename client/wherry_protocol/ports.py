@@ -8,6 +8,10 @@ from wherry_protocol.value import Value
 Transport = Literal["tcp", "udp"]
 
 
+PORTS_MAX = 1024
+"""Ports that one container may publish: each costs the supervisor two descriptors."""
+
+
 class PublishedPort(Value):
     """A port of the container that the host passes on to it.
 

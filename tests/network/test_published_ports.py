@@ -16,6 +16,8 @@ from wherry.errors import BadRequest, CommandNotFound, Conflict
 if TYPE_CHECKING:
     from networkkit import Machine
 
+    from wherry_protocol.ports import PublishedPort
+
 
 ANY = "0.0.0.0"  # noqa: S104 - compared, not bound
 FAILURES = rounds(short=20, long=1000)
@@ -197,6 +199,27 @@ def test_what_cannot_be_published_is_said(machine: Machine, port: object, said: 
     with pytest.raises(BadRequest, match=said):
         machine.run(ports=(port,))
     assert not machine.client.list(all=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "twice"),
+    [
+        (published(8080, 80), published(8080, 81), True),
+        (published(8080, 80), published(8080, 81, host_ip="127.0.0.1"), True),
+        (published(8080, 80, host_ip="127.0.0.1"), published(8080, 81), True),
+        (published(8080, 80), published(8080, 80, protocol="udp"), False),
+        (published(8080, 80, host_ip="127.0.0.1"), published(8080, 81, host_ip=HOST), False),
+        (published(8080, 80), published(8080, 81, host_port_end=8081), False),
+    ],
+)
+def test_a_port_is_not_published_twice(
+    machine: Machine, first: PublishedPort, second: PublishedPort, twice: bool
+) -> None:
+    if not twice:
+        with machine.run(ports=(first, second)):
+            return
+    with pytest.raises(BadRequest, match="port 8080/tcp is published twice"):
+        machine.run(ports=(first, second))
 
 
 def test_failing_starts_leave_no_port_and_no_rule(machine: Machine) -> None:

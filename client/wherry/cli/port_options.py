@@ -38,12 +38,24 @@ def port_fields(args: Namespace) -> dict[str, Any]:
         return {}
     from wherry.cli import ports
 
-    if args.network == "host" and (args.publish or args.publish_all):
-        from wherry.cli.main import complain
-
-        complain("-p has no effect with the host's network: the container's ports are the host's")
+    if args.publish or args.publish_all:
+        _say_if_in_vain(args.network[:1])
     return {
         "ports": ports.publish(args.publish),
         "publish_all": args.publish_all,
         "expose": ports.exposed(args.expose),
     }
+
+
+_IN_VAIN = {
+    "host": "-p has no effect with the host's network: the container's ports are the host's",
+    "none": "-p has no effect without a network: nobody reaches the container",
+}
+
+
+def _say_if_in_vain(networks: list[str]) -> None:
+    said = next((_IN_VAIN[each] for each in networks if each in _IN_VAIN), None)
+    if said is not None:
+        from wherry.cli.main import complain
+
+        complain(said)

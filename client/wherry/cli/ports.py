@@ -7,7 +7,7 @@ only the supervisor can know.
 from __future__ import annotations
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.ports import PublishedPort
+from wherry_protocol.ports import PORTS_MAX, PublishedPort
 from wherry_protocol.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from wherry_protocol.ports import Transport
 
 _FORMS = "8080:80, 127.0.0.1:8080:80, [::1]:8080:80, 8000-8010:80-90, 80, any of them with /udp"
+_PLAIN_FORMS = "80 or 53/udp"
 _PORT_MAX = 65535
 
 
 def publish(given: Iterable[str]) -> tuple[PublishedPort, ...]:
     """Return what all the -p options come to, ranges spelt out. Raises BadRequest for a mistake."""
-    return tuple(port for text in given for port in published(text))
+    found = tuple(port for text in given for port in published(text))
+    if len(found) > PORTS_MAX:
+        raise BadRequest(f"-p: {len(found)} ports are published, {PORTS_MAX} at most are possible")
+    return found
 
 
 def published(text: str) -> tuple[PublishedPort, ...]:
@@ -59,7 +63,7 @@ def exposed(given: Iterable[str]) -> tuple[str, ...]:
     for text in given:
         where = f"--expose {text!r}"
         rest, transport = _transport(text, where)
-        first, last = _range(rest, where)
+        first, last = _range(rest, where, _PLAIN_FORMS)
         found += [f"{port}/{transport}" for port in range(first, last + 1)]
     return tuple(found)
 
@@ -67,9 +71,9 @@ def exposed(given: Iterable[str]) -> tuple[str, ...]:
 def port_and_transport(text: str, where: str) -> tuple[int, Transport]:
     """Read "80" or "80/udp"."""
     rest, transport = _transport(text, where)
-    first, last = _range(rest, where)
+    first, last = _range(rest, where, _PLAIN_FORMS)
     if first != last:
-        raise BadRequest(f"{where}: expected one port, such as 80 or 53/udp")
+        raise BadRequest(f"{where}: expected one port", hint=_PLAIN_FORMS)
     return first, transport
 
 
@@ -117,19 +121,19 @@ def _is_address(text: str) -> bool:
     return False
 
 
-def _range(text: str, where: str) -> tuple[int, int]:
+def _range(text: str, where: str, forms: str = _FORMS) -> tuple[int, int]:
     first, dash, last = text.partition("-")
-    start = _port(first, where)
-    end = _port(last, where) if dash else start
+    start = _port(first, where, forms)
+    end = _port(last, where, forms) if dash else start
     if end < start:
         raise BadRequest(f"{where}: the range {text} runs backwards")
     return start, end
 
 
-def _port(text: str, where: str) -> int:
+def _port(text: str, where: str, forms: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise BadRequest(
-            f"{where}: {text!r} is no port" if text else f"{where}: a port is missing", hint=_FORMS
+            f"{where}: {text!r} is no port" if text else f"{where}: a port is missing", hint=forms
         )
     if len(text) > 5 or not 1 <= int(text) <= _PORT_MAX:  # noqa: PLR2004 - digits of 65535
         raise BadRequest(f"{where}: {text} is out of range", hint=f"ports are 1 to {_PORT_MAX}")

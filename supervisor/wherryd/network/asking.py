@@ -38,9 +38,12 @@ def check(spec: RunSpec) -> None:
         check_endpoint(endpoint)
     for server in spec.dns:
         parse_address(server, "dns")
-    for word in (*spec.dns_search, *spec.dns_options):
-        if _WORD.fullmatch(word) is None:
-            raise BadRequest(f"{word[:60]!r} cannot stand in resolv.conf")
+    for what, words in (("search domain", spec.dns_search), ("option", spec.dns_options)):
+        for word in words:
+            if _WORD.fullmatch(word) is None:
+                raise BadRequest(
+                    f"{what} {word[:60]!r} cannot stand in resolv.conf", hint="one word is wanted"
+                )
     for line in spec.extra_hosts:
         _check_extra_host(line)
 

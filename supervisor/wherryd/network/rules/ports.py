@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest
-from wherry_protocol.ports import PortBinding, PublishedPort
+from wherry_protocol.ports import PORTS_MAX, PortBinding, PublishedPort
 from wherryd.network.addresses import parse_address
 from wherryd.network.rules.ruleset import Forward
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from wherryd.containers.config import Config
 
 PORT_MAX = 65535
-PORTS_MAX = 1024
-"""Ports that one container may publish: each costs the supervisor two descriptors."""
-
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -28,6 +25,7 @@ def check(spec: RunSpec) -> None:
     """Refuse what cannot be published. Raises BadRequest naming it."""
     for port in spec.ports:
         _check_port(port)
+    _check_distinct(spec.ports)
     for text in spec.expose:
         exposed(text)
     if len(spec.ports) > PORTS_MAX:
@@ -109,6 +107,19 @@ def shown(bindings: tuple[PortBinding, ...], config: Config) -> tuple[PortBindin
             if (number, protocol) not in published
         ),
     )
+
+
+def _check_distinct(ports: Iterable[PublishedPort]) -> None:
+    """Refuse one port for two of the container's; of a range another one can be taken."""
+    seen: dict[tuple[str, int], set[str]] = {}
+    for port in ports:
+        if port.host_port is None or port.host_port_end is not None:
+            continue
+        addresses = seen.setdefault((port.protocol, port.host_port), set())
+        host_ip = port.host_ip or ""
+        if host_ip in addresses or "" in addresses or (addresses and not host_ip):
+            raise BadRequest(f"port {port.host_port}/{port.protocol} is published twice")
+        addresses.add(host_ip)
 
 
 def _check_port(port: PublishedPort) -> None:
