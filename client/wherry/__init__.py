@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from wherry_protocol.health import Health, HealthCheck, Probe
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.images import ImageSummary
+    from wherry_protocol.log_options import LogDropped, LogGap, LogOptions
     from wherry_protocol.networks import Endpoint, EndpointSpec, NetworkSummary
     from wherry_protocol.restarts import RestartPolicy
     from wherry_protocol.stats import Stats, StatsSample
@@ -68,7 +69,8 @@ __all__ = [
     "CommandNotFound", "Conflict", "ConnectionFailed", "ContainerDetails", "ContainerFailed",
     "ContainerSummary", "Created", "Endpoint", "EndpointSpec",
     "Event", "EventStream", "ExitStatus", "Health", "HealthCheck",
-    "ImageError", "ImageSummary", "InternalError", "KernelFailure", "Missed", "MountPoint",
+    "ImageError", "ImageSummary", "InternalError", "KernelFailure", "LogDropped", "LogGap",
+    "LogOptions", "Missed", "MountPoint",
     "NetworkSummary", "NoSpace",
     "NotFound", "Output", "Pong", "Probe", "Progress", "ProtocolError", "Pruned", "RestartPolicy",
     "Result", "RunSpec",
@@ -90,6 +92,7 @@ _HOMES = {
     "wherry_protocol.health": "Health HealthCheck Probe",
     "wherry_protocol.housekeeping": "Pruned Usage",
     "wherry_protocol.images": "ImageSummary",
+    "wherry_protocol.log_options": "LogDropped LogGap LogOptions",
     "wherry_protocol.networks": "Endpoint EndpointSpec NetworkSummary",
     "wherry_protocol.restarts": "RestartPolicy",
     "wherry_protocol.stats": "Stats StatsSample",

@@ -101,6 +101,7 @@ def _next_words(summary: ContainerSummary, now: float) -> str:
 
 def container_document(details: ContainerDetails) -> dict[str, Any]:
     """Return the document of `inspect`."""
+    from wherry.log_form import dropped_document
     from wherry.network_form import network_settings
     from wherry.volume_form import mount_documents  # `ps` needs this module, and not that one
 
@@ -116,6 +117,7 @@ def container_document(details: ContainerDetails) -> dict[str, Any]:
         "HostnamePath": f"{details.directory}/hostname",
         "HostsPath": f"{details.directory}/hosts",
         "LogPath": details.log_path,
+        "LogDropped": dropped_document(details.log_dropped),
         "Name": f"/{summary.name}",
         "RestartCount": details.restart_count,
         "Driver": "overlay2",
@@ -186,6 +188,7 @@ def _exit_code(status_: ExitStatus | None) -> int | None:
 
 def _host_config(spec: RunSpec) -> dict[str, Any]:
     from wherry.limit_form import limit_fields
+    from wherry.log_form import log_config
     from wherry.volume_form import bind_text
 
     return {
@@ -200,6 +203,7 @@ def _host_config(spec: RunSpec) -> dict[str, Any]:
         "ExtraHosts": list(spec.extra_hosts) or None,
         "RestartPolicy": {"Name": spec.restart.name, "MaximumRetryCount": spec.restart.max_retries},
         "Requires": list(spec.requires),
+        "LogConfig": log_config(spec.log),
         "AutoRemove": spec.auto_remove,
         "Privileged": False,
         "ReadonlyRootfs": spec.read_only,

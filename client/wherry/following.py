@@ -63,4 +63,7 @@ class Following:
             self._started = event
         elif kind in {"Output", "Event", "Missed"}:
             self._last = event
-        return not ((kind == "Output" and not event.data) or (kind == "Missed" and not event.count))
+        return not (
+            (kind == "Output" and not event.data and event.gap is None)
+            or (kind == "Missed" and not event.count)
+        )

@@ -21,7 +21,8 @@ _SHOWN = 200
 class Result(Value):
     """A run that has ended: which container, how, and everything it printed.
 
-    With a tty, `stdout` holds the terminal's output and `stderr` is empty.
+    With a tty, `stdout` holds the terminal's output and `stderr` is empty. `missing` bytes are in neither:
+    its log dropped them, or we read too slowly for its limits.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Result(Value):
     exit: ExitStatus
     stdout: bytes
     stderr: bytes
+    missing: int = 0
 
     @property
     def exit_code(self) -> int | None:
@@ -65,12 +67,15 @@ class Collector:
         self._on_output = on_output
         self._on_progress = on_progress
         self._started: Started | None = None
+        self._missing = 0
         self._streams = {1: bytearray(), 2: bytearray()}
 
     def __call__(self, event: Value) -> None:
         """Take one event in."""
         if isinstance(event, Output):
             self._streams[event.stream] += event.data
+            if event.gap is not None:
+                self._missing += event.gap.bytes
             if self._on_output is not None:
                 self._on_output(event)
         elif isinstance(event, Started):
@@ -82,7 +87,14 @@ class Collector:
         """Return everything gathered."""
         started = self._started or Started(id="", name="")
         out, err = self._streams.values()
-        return Result(id=started.id, name=started.name, exit=status, stdout=bytes(out), stderr=bytes(err))
+        return Result(
+            id=started.id,
+            name=started.name,
+            exit=status,
+            stdout=bytes(out),
+            stderr=bytes(err),
+            missing=self._missing,
+        )
 
 
 def describe(status: ExitStatus) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.health import Health, HealthCheck  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.limits import NO_LIMITS, Limits
+from wherry_protocol.log_options import NO_LOG_OPTIONS, NOTHING_DROPPED, LogDropped, LogGap, LogOptions
 from wherry_protocol.networks import DEFAULT, Endpoint, EndpointSpec
 from wherry_protocol.ports import PortBinding, PublishedPort  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.restarts import NO_RESTART, RestartPolicy
@@ -82,7 +83,8 @@ class RunSpec(Value):
     /etc/hosts. `ports` are reachable from outside; `publish_all` adds what the image or `expose` ("80/tcp")
     names, each at a free port of the host.
     `restart` says whether it is started again when it has ended. `requires` are names of containers that are
-    started before it, and have to be healthy if they have a healthcheck.
+    started before it, and have to be healthy if they have a healthcheck. `log` bounds what is
+    kept of its output.
 
     Example:
         RunSpec(image="host", command=("sh", "-c", "echo $GREETING"), env={"GREETING": "hi"})
@@ -124,6 +126,7 @@ class RunSpec(Value):
     limits: Limits = NO_LIMITS
     restart: RestartPolicy = NO_RESTART
     requires: tuple[str, ...] = ()
+    log: LogOptions = NO_LOG_OPTIONS
 
 
 class ExitStatus(Value):
@@ -208,6 +211,7 @@ class ContainerDetails(Value):
     `image_digest` is "sha256:…" for archives; `exposed_ports` are the image's, as "80/tcp".
     `health_check` has everything said that the request left out. `restart_count` is how often its restart
     policy has started it since somebody did; `start_error` why the last of these came to nothing.
+    `log_dropped` is what a log that does not block has not of it.
     """
 
     summary: ContainerSummary
@@ -231,6 +235,7 @@ class ContainerDetails(Value):
     mounts: tuple[MountPoint, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    log_dropped: LogDropped = NOTHING_DROPPED
 
 
 class Create(Call[Created]):
@@ -274,13 +279,15 @@ class Output(Value):
     """Event: bytes the container wrote. `stream` is 1 (stdout, or the terminal) or 2 (stderr).
 
     `time` is nanoseconds since the epoch when the supervisor took them from the pipe. `place` is where in the
-    log they end: what another request reads `after` it is what follows.
+    log they end: what another request reads `after` it is what follows. With a `gap` there are none: it says
+    what is missing in their place.
     """
 
     stream: int
     time: int
     data: bytes
     place: int = 0
+    gap: LogGap | None = None
 
 
 class RunAttached(Stream[ExitStatus]):
@@ -413,8 +420,9 @@ class Logs(Stream[None]):
     """Stream what was logged: the last `tail` lines (None: all) within [since, until).
 
     Times are seconds since the epoch. With `follow` until the container ends.
-    `streams` picks 1 (stdout), 2 (stderr) or both. Nothing up to the place `after` is sent. When `anchored`,
-    the first Output is without data: its place is where reading begins.
+    `streams` picks 1 (stdout), 2 (stderr) or both. Nothing up to the place `after` is sent, and a gap comes
+    where what follows it is not kept any more. When `anchored`, the first Output is without data: its place
+    is where reading begins.
     """
 
     op = "logs"
@@ -426,5 +434,5 @@ class Logs(Stream[None]):
     since: float | None = None
     until: float | None = None
     streams: tuple[int, ...] = (1, 2)
-    after: int = 0
+    after: int | None = None
     anchored: bool = False

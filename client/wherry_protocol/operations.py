@@ -21,6 +21,7 @@ MODULES = (
     "containers",
     "again",
     "limits",
+    "log_options",
     "images",
     "files",
     "event_log",

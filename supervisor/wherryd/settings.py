@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wherry_protocol.errors import BadRequest
+from wherryd.logs.limits import LogLimits, limits_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,9 @@ DEFAULT_RUN_DIR = Path("/run/wherry")
 NETWORKS = ("bridge", "none", "host")
 """What a container that asks for no network may get: the first, unless somebody says otherwise."""
 
+NO_LOG_SETTINGS = LogLimits()
+"""What bounds the logs when nobody says anything."""
+
 SOCKET_PATH_MAX = 107
 """sun_path of sockaddr_un less its closing NUL (unix(7))."""
 
@@ -34,7 +38,8 @@ SOCKET_PATH_MAX = 107
 class Settings:
     """What one supervisor runs with. `instance` names it wherever the kernel has one name space for all.
 
-    `default_network` is what containers get that ask for none.
+    `default_network` is what containers get that ask for none, `log` bounds the logs of those that say
+    nothing of it.
     """
 
     state_dir: Path
@@ -43,6 +48,7 @@ class Settings:
     debug: bool = False
     default_network: str = "bridge"
     metrics: Address | None = None
+    log: LogLimits = NO_LOG_SETTINGS
 
     @property
     def instance(self) -> str:
@@ -133,6 +139,7 @@ def load_settings(
         debug=debug or bool(config.get("debug", False)),
         default_network=_network(environ.get("WHERRY_DEFAULT_NETWORK") or config.get("default_network")),
         metrics=_address(metrics or environ.get("WHERRY_METRICS") or config.get("metrics")),
+        log=limits_from(config["log"], f"{config_file}: [log]") if "log" in config else NO_LOG_SETTINGS,
     )
     if len(os.fsencode(settings.control_socket)) > SOCKET_PATH_MAX:
         raise BadRequest(
@@ -173,6 +180,7 @@ _KINDS: dict[str, type] = {
     "debug": bool,
     "default_network": str,
     "metrics": str,
+    "log": dict,
 }
 
 
@@ -189,5 +197,5 @@ def _read_config(path: Path) -> dict[str, Any]:
         if kind is None:
             raise BadRequest(f"{path}: unknown setting {key}", hint=f"known: {', '.join(_KINDS)}")
         if not isinstance(value, kind):
-            raise BadRequest(f"{path}: {key} must be a {kind.__name__}")
+            raise BadRequest(f"{path}: {key} must be a {'table' if kind is dict else kind.__name__}")
     return config

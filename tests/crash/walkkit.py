@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from support import proc
 from support.daemon import entries
 
-from wherry import ConnectionFailed, NotFound, RunSpec, WherryError
+from wherry import ConnectionFailed, LogOptions, NotFound, RunSpec, WherryError
 from wherry_protocol.ports import PublishedPort
 from wherryd.kernel import failpoints
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 POLITE = "trap 'echo end; exit 3' TERM; echo up; while :; do read -t 9 x; done"
 DEAF = "trap '' TERM; echo up; while :; do read -t 9 x; done"
 PATIENCE = 10.0
+LINES = 400
+FILLER = b"".join(b"line %d of some more\n" % number for number in range(LINES))
+PRINT = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of some more; i=$((i+1)); done; "
+"""Several pieces of a log of the smallest size."""
 
 
 def life(client: Client, image: Path, point: str) -> None:
@@ -34,7 +38,11 @@ def life(client: Client, image: Path, point: str) -> None:
     if point.startswith("network."):
         port = PublishedPort(host_port=None, container_port=80)
         fields |= {"network": "bridge", "ports": (port,)}
-    command = ("sh", "-c", DEAF if deaf else POLITE)
+    script = DEAF if deaf else POLITE
+    if point.startswith("rotate."):
+        fields |= {"log": LogOptions(max_size=1024, max_file=2)}
+        script = PRINT + script
+    command = ("sh", "-c", script)
     spec = RunSpec(image=os.fspath(image), command=command, stdin=True, **fields)  # type: ignore[arg-type]  # its fields
     made = client.run_detached(spec)
     with client.log_stream(made.id, follow=True) as printed:
@@ -121,7 +129,12 @@ class Round:
             client.start(row.id)
             client.kill(row.id)
             assert client.wait(row.id).signal == signal.SIGKILL
-        assert client.logs(row.id) in (b"up\n", b"up\nend\n", b""), row
+        logged = client.logs(row.id)
+        if self._point.startswith("rotate."):
+            assert len(logged) >= 1024, row
+            assert any((FILLER + end).endswith(logged) for end in (b"up\n", b"up\nend\n")), row
+        else:
+            assert logged in (b"up\n", b"up\nend\n", b""), row
         with suppress(NotFound):
             client.remove(row.id, force=True)
 

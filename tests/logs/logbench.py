@@ -37,7 +37,7 @@ class Bench:
     async def grown(self, size: int) -> None:
         """Wait until the log holds this many bytes."""
         with self.log.listening():
-            while self.log.size() < size:
+            while self.log.end() < size:
                 await self.log.wait_changed(self.log.changes)
 
 

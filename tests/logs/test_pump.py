@@ -16,8 +16,8 @@ import trio
 from logbench import write_all_and_close
 
 from wherryd.logs.log import Log
+from wherryd.logs.pieces import data_path, index_path, open_regular
 from wherryd.logs.pump import LogPump
-from wherryd.logs.segment import data_path, index_path, open_regular
 
 if TYPE_CHECKING:
     from logbench import Bench
@@ -27,13 +27,13 @@ async def test_a_mebibyte_and_an_exit_at_once_is_kept_whole(bench: Bench) -> Non
     """What a process wrote just before it ended is all there, 100 times."""
     for _ in range(100):
         log = bench.log
-        start = log.size()
+        start = log.end()
         reading, writing = os.pipe()
         data = os.urandom(1 << 20)
         bench.pump.attach(log, {1: reading})
         await trio.to_thread.run_sync(write_all_and_close, writing, data)
         await log.wait_drained()
-        got = await bench.text(from_offset=start)
+        got = await bench.text(after=start)
         assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
 
 
@@ -111,7 +111,7 @@ async def test_memory_stays_flat_under_a_flood(bench: Bench) -> None:
     await trio.run_process(command, stdout=writing)
     os.close(writing)
     await bench.log.wait_drained()
-    assert bench.log.size() == 256 << 20
+    assert bench.log.end() == 256 << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096
     os.truncate(data_path(bench.log.directory), 0)
 
@@ -205,13 +205,13 @@ async def test_a_run_begun_right_after_the_last_was_closed_is_logged(bench: Benc
         old = bench.pipe()
         bench.log.close()
         bench.log.prepare()
-        start = bench.log.size()
+        start = bench.log.end()
         new = bench.pipe()
         os.write(new, b"run %d\n" % number)
         os.close(new)
         os.close(old)
         await bench.log.wait_drained()
-        assert await bench.text(from_offset=start) == b"run %d\n" % number
+        assert await bench.text(after=start) == b"run %d\n" % number
 
 
 async def test_a_terminal_is_read_to_its_end(bench: Bench) -> None:

@@ -17,8 +17,8 @@ from logbench import Bench, write_all_and_close
 
 from wherryd.logs.index import Record
 from wherryd.logs.log import Log
+from wherryd.logs.pieces import data_path, index_path
 from wherryd.logs.reader import Chunk, read
-from wherryd.logs.segment import data_path, index_path
 
 LINES = 100_000
 FOLLOWERS = 10
@@ -219,14 +219,14 @@ async def test_following_until_a_time_ends_then(bench: Bench) -> None:
     os.close(writing)
 
 
-async def test_from_offset_reads_one_run_only(bench: Bench) -> None:
+async def test_after_a_place_reads_one_run_only(bench: Bench) -> None:
     for run in (b"first run\n", b"second run\n"):
-        start = bench.log.size()
+        start = bench.log.end()
         writing = bench.pipe()
         os.write(writing, run)
         os.close(writing)
         await bench.log.wait_drained()
-    assert await bench.text(from_offset=start) == b"second run\n"
+    assert await bench.text(after=start) == b"second run\n"
 
 
 async def test_records_that_cannot_be_true_are_dropped(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from logbench import Bench, write_all_and_close
 
 from wherryd.logs.index import RECORD_SIZE
 from wherryd.logs.log import Log
+from wherryd.logs.pieces import data_path, index_path
 from wherryd.logs.reader import read
-from wherryd.logs.segment import data_path, index_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -36,6 +36,7 @@ HINTS: dict[str, Any] = {
     "Compression": st.sampled_from(["none", "gzip", "bzip2", "xz", "zstd"]),
     "PolicyName": st.sampled_from(["no", "on-failure", "always", "unless-stopped"]),
     "OomVictim": st.sampled_from(["init", "child", "group"]),
+    "LogMode": st.sampled_from(["blocking", "non-blocking"]),
     "Propagation": st.sampled_from(["rprivate", "private", "rslave", "slave"]),
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from wherry.cli.input import Input
 from wherry.cli.keys import DEFAULT_KEYS
 from wherry.cli.main import complain, tell_away
-from wherry.cli.output import write_all
+from wherry.cli.output import gap_words, write_all
 from wherry.cli.progress import ProgressBar
 from wherry.cli.signals import FORWARDED, ON_TERMINAL, Impatience, SignalPipe
 from wherry.result import describe
@@ -139,6 +139,8 @@ class Attachment:
 
     def _happened(self, event: Any) -> None:
         if isinstance(event, Output):
+            if event.gap is not None:
+                complain(gap_words(event.gap), raw=self._raw is not None)
             write_all(event.stream, event.data)
         elif isinstance(event, Started):
             self._start(event)

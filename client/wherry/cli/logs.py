@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 
-from wherry.cli.output import write_all
+from wherry.cli.main import complain
+from wherry.cli.output import gap_words, write_all
 from wherry.cli.parser import Command
 from wherry.docker_form import rfc3339
 from wherry.human import parse_time
@@ -70,6 +71,8 @@ def _logs(client: Client, args: Namespace) -> int:
     tail = parse_tail(args.tail)
     with client.log_stream(args.ref, follow=args.follow, tail=tail, since=since, until=until) as outputs:
         for output in outputs:
+            if output.gap is not None:
+                complain(gap_words(output.gap))
             write_all(output.stream, stamper.stamp(output) if stamper else output.data)
     return 0
 

@@ -9,6 +9,7 @@ import os
 
 from wherry.cli.health_options import add_health_options, health_check
 from wherry.cli.limit_options import add_limit_options, add_oom_options, limits_from
+from wherry.cli.log_options import add_log_options, log_options_from
 from wherry.cli.network_options import add_network_options, network_fields
 from wherry.cli.port_options import add_port_options, port_fields
 from wherry.cli.restart_options import add_restart_options, policy_from, requires_from
@@ -98,6 +99,7 @@ def _add_life_options(parser: Parser) -> None:
         help="until SIGKILL (10)",
     )
     add_restart_options(parser)
+    add_log_options(parser)
 
 
 def spec_from(args: Namespace) -> RunSpec:
@@ -115,6 +117,7 @@ def spec_from(args: Namespace) -> RunSpec:
         stop_signal=args.stop_signal, stop_timeout=args.stop_timeout, **network_fields(args),
         stdin=args.interactive, tty=args.tty, health=health_check(args), limits=limits_from(args),
         restart=policy_from(args) or NO_RESTART, requires=requires_from(args) or (), **port_fields(args),
+        log=log_options_from(args),
     )  # fmt: skip
 
 

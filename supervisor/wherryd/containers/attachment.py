@@ -10,8 +10,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
-from wherryd.logs.locate import Files
-from wherryd.logs.reader import read
+from wherryd.logs.reader import Hold, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,7 +29,7 @@ class Attachment:
         self._closed = False
         self._log: Log | None = None
         self._log_offset = 0
-        self._files: Files | None = None
+        self._hold: Hold | None = None
         self._ended: Over | None = None
         self.fds: tuple[int, ...] = ()
 
@@ -39,17 +38,16 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        if self._files is not None:
-            self._files.close()
-            self._files = None
+        if self._log is not None and self._hold is not None:
+            self._log.followers.leave(self._hold.follower)
+            self._hold = None
         self.close_fds()
 
     def open(self, container: Container, run: Run, *, from_now: bool = False) -> None:
         """Take hold, of all of the run's output or of what comes; nothing happens when it was given up."""
         if self._closed:
             return
-        self._log, self._log_offset = container.log, container.log.size() if from_now else run.log_offset
-        self._files = Files(container.directory)
+        self._take_hold(container.log, container.log.end() if from_now else run.log_offset)
         self._ended = container.ended
         source = run.stdin if run.tty is None else run.tty
         if source is not None:
@@ -57,9 +55,12 @@ class Attachment:
 
     def reopen(self, container: Container, place: int) -> None:
         """Take hold again, after another supervisor, of the output after a place; of its end, if it ended."""
-        self._log, self._log_offset = container.log, place
-        self._files = Files(container.directory)
+        self._take_hold(container.log, place)
         self._ended = container.ended
+
+    def _take_hold(self, log: Log, place: int) -> None:
+        self._log, self._log_offset = log, place
+        self._hold = Hold(follower=log.followers.join(place), piece=log.piece())
 
     @property
     def place(self) -> int:
@@ -76,8 +77,8 @@ class Attachment:
         """Yield the run's output to its end; only once, after the start, to be closed with aclosing."""
         if self._log is None:
             raise RuntimeError("the attachment is not open")
-        files, self._files = self._files, None
-        return read(self._log, follow=True, from_offset=self._log_offset, files=files, run_end=self._run_end)
+        hold, self._hold = self._hold, None
+        return read(self._log, follow=True, after=self._log_offset, hold=hold, run_end=self._run_end)
 
     def _run_end(self) -> int | None:
         """Return where the run's output ends, once that is known: the next run's may follow there."""

@@ -21,6 +21,7 @@ from wherryd.containers import healthcheck, restart_policy
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
+from wherryd.logs.limits import check as check_log_options
 from wherryd.network.rules import ports
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def check_spec(spec: RunSpec) -> None:
         restart_policy.check(spec)
     check_mounts(spec)
     ports.check(spec)
+    check_log_options(spec.log)
 
 
 def check_process(spec: RunSpec | ExecSpec, command: tuple[str, ...]) -> None:

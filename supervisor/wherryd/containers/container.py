@@ -24,6 +24,7 @@ from wherryd.containers.over import Over
 from wherryd.containers.readers import Readers
 from wherryd.containers.restart_policy import UNTRIED
 from wherryd.containers.restart_state import RestartState
+from wherryd.logs.limits import LogLimits
 from wherryd.logs.log import Log
 from wherryd.network.modes import names_of
 from wherryd.network.rules import ports
@@ -73,7 +74,7 @@ class Container:
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.exit: ExitStatus | None = None
-        self.log = Log(directory)
+        self.log = Log(directory, LogLimits.of(config.spec.log))
         self.log_trouble: str | None = None
         self.made_volumes: tuple[str, ...] = ()
         """Names of the volumes that were made for it, anonymous or not."""

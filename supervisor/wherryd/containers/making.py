@@ -28,7 +28,7 @@ async def make(
 
     Raises BadRequest, Conflict, ImageError, NoSpace.
     """
-    spec = services.networks.settle(spec)
+    spec = _settle(spec, services)
     _check(spec, services)
     if spec.name is not None:
         services.registry.check_free(spec.name)
@@ -53,6 +53,11 @@ async def make(
     container.made_volumes = made
     container.recorded = False
     return container
+
+
+def _settle(spec: RunSpec, services: Services) -> RunSpec:
+    """Return a request with everything said that the supervisor's settings decide."""
+    return services.networks.settle(spec).replace(log=services.settings.log.fill_in(spec.log))
 
 
 def _check(spec: RunSpec, services: Services) -> None:
@@ -103,7 +108,7 @@ def keep_spec(records: Records, container: Container, spec: RunSpec) -> None:
 
 async def preview(spec: RunSpec, services: Services) -> str:
     """Return the plan of a run as text; nothing is made, but a new archive is unpacked."""
-    spec = services.networks.settle(spec)
+    spec = _settle(spec, services)
     _check(spec, services)
     if spec.volumes or spec.volumes_from:
         await mounting.check(spec, services)

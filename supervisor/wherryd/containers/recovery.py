@@ -104,6 +104,17 @@ async def _settle_dead(container: Container, services: Services, *, rebooted: bo
     elif container.endpoints:
         services.networks.detach(container)  # a start that came to nothing
         services.records.save(container)
+    _mend_log(container)
+
+
+def _mend_log(container: Container) -> None:
+    """Do what is left of a rotation that nobody goes on with."""
+    try:
+        if container.log.interrupted():
+            container.log.prepare()
+            container.log.close()
+    except OSError as error:
+        journal.error("log not mended", id=container.id, name=container.name, error=error)
 
 
 def _remember(store: Store, services: Services, boot_id: str) -> None:

@@ -58,6 +58,10 @@ def remove_ended(container: Container, services: Services) -> None:
 
 
 def _leave(container: Container, services: Services) -> None:
+    try:
+        container.log.bequeath()
+    except OSError as error:
+        journal.error("a removed log is lost to who reads it", id=container.id, error=error)
     container.log.close()
     services.registry.discard(container)
     container.ended.set(container.exit)

@@ -126,7 +126,8 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
     """Go on with a container that the launcher held while there was no supervisor."""
     container.directory.mkdir(mode=0o700, exist_ok=True)
     container.log.prepare()
-    container.run = _attach(container, services, held, container.log.size())
+    container.log.followers.expect(LINGER)
+    container.run = _attach(container, services, held, container.log.end())
     container.exit = None
     container.oom.unseen = held.exit is not None
     container.lingers_until = trio.current_time() + LINGER
@@ -163,7 +164,7 @@ async def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
     # The counts in its groups are the only ones until then, should we be killed.
     services.records.save(container, partial(_drop_groups, container, services))
-    container.ended.log_end = container.log.size()
+    container.ended.log_end = container.log.end()
     container.ended.set(container.exit)
     to_remove = container.config.spec.auto_remove and not container.keep
     if to_remove and container.lingers_until <= trio.current_time():
@@ -277,7 +278,7 @@ class Launch:
         if not taken.log_ready:
             _open_log(container)
         self._undo.callback(_close_log, container)
-        self._offset = 0 if taken.log_ready else container.log.size()
+        self._offset = 0 if taken.log_ready else container.log.end()
         return plan
 
     def _join_nowait(self) -> bool:

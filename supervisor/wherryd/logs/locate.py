@@ -1,21 +1,21 @@
-"""Where reading a log starts and ends: by time, by offset, by lines counted from the end.
+"""Where reading a log starts and ends: by time, by place, by lines counted from the end.
 
-Owns the searches over both files. Synchronous, for a worker thread: a log that is not in the page
+Owns the searches over all pieces of a log. Synchronous, for a worker thread: a log that is not in the page
 cache is read from disk here. Writes nothing.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherryd.logs.index import STDERR, STDOUT, Index
-from wherryd.logs.segment import data_path, index_path, open_regular
+from wherryd.logs.pieces import Piece, kept_places, open_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from wherryd.logs.log import Log
 
 BLOCK = 65536
 RECORDS = 4096
@@ -44,74 +44,107 @@ class Selection:
         )
 
 
-class Files:
-    """A log's two files, open for reading. `data` and `index` are descriptors."""
+class Pieces:
+    """The pieces of a log at one moment, oldest first; each is opened when it is looked at.
 
-    def __init__(self, directory: Path) -> None:
-        self.data = open_regular(data_path(directory), os.O_RDONLY)
-        try:
-            self.index = open_regular(index_path(directory), os.O_RDONLY)
-        except OSError:
-            os.close(self.data)
-            raise
+    `last` is the one that is written to, or was.
+    """
 
-    def size(self) -> int:
-        """Return how many bytes the log holds now; records of all of them are in the index."""
-        return os.fstat(self.data).st_size
+    def __init__(self, log: Log, last: Piece) -> None:
+        self._log = log
+        self.last = last
+        self._places = [place for place in _places(log) if place < last.base]
 
-    def close(self) -> None:
-        """Close both."""
-        os.close(self.data)
-        os.close(self.index)
+    @property
+    def begin(self) -> int:
+        """Return the place of the oldest byte that there is."""
+        return self._places[0] if self._places else self.last.base
+
+    def covering(self, place: int) -> Piece | None:
+        """Return the piece with the byte at a place, else the next one; None when one went just now."""
+        if place >= self.last.base:
+            return self.last
+        older = [begin for begin in self._places if begin <= place]
+        if older:
+            piece = self.open(older[-1])
+            if piece is None or place < piece.end():
+                return piece
+        newer = [begin for begin in self._places if begin > place]
+        return self.open(newer[0]) if newer else self.last
+
+    def open(self, place: int) -> Piece | None:
+        """Return the full piece that begins at a place; None when it has gone."""
+        for piece in self._log.legacy:
+            if piece.base == place:
+                return piece
+        return open_kept(self._log.directory, place)
+
+    def backwards(self) -> Iterator[Piece]:
+        """Yield the pieces, newest first, as far back as they are there."""
+        yield self.last
+        for place in reversed(self._places):
+            piece = self.open(place)
+            if piece is None:
+                return
+            yield piece
+
+
+def _places(log: Log) -> list[int]:
+    return [piece.base for piece in log.legacy] or kept_places(log.directory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where to read: from a byte, whose record has this number, up to a byte (None: the end)."""
+    """Where to read: from a place up to a place (None: the end)."""
 
-    offset: int
-    number: int = 0
+    begin: int
     end: int | None = None
 
 
-def locate(files: Files, selection: Selection, *, tail: int | None, from_offset: int, ends: bool) -> Place:
-    """Return where to read: the last `tail` lines of what is selected, from `from_offset` on.
+def locate(pieces: Pieces, selection: Selection, *, tail: int | None, begin: int, ends: bool) -> Place:
+    """Return where to read: the last `tail` lines of what is selected, from the place `begin` on.
 
     With `ends` nothing after the place's end is selected; without, what is written later may be.
     """
-    index, size = Index(files.index), files.size()
-    first, last = index.window(selection.since, selection.until)
-    start = max(_offset_of(index, first, size), from_offset)
-    end = _offset_of(index, last, size) if last else size
-    offset = start if tail is None else tail_offset(files, selection, start=start, end=end, lines=tail)
-    return Place(offset=offset, number=index.at_offset(offset), end=end if ends else None)
+    start, end = _range(pieces, selection, begin)
+    if tail is not None:
+        start = tail_place(pieces, selection, start=start, end=end, lines=tail)
+    return Place(begin=start, end=end if ends else None)
 
 
-def _offset_of(index: Index, number: int, size: int) -> int:
-    if number == 0:
-        return 0
-    return index.record(number).offset if number < index.count() else size
+def _range(pieces: Pieces, selection: Selection, begin: int) -> tuple[int, int]:
+    """Return from where to where there may be bytes of the selected times."""
+    if selection.since is None and selection.until is None:
+        return max(begin, pieces.begin), pieces.last.end()
+    start = end = None
+    for piece in pieces.backwards():
+        index = Index(piece.index)
+        first, last = index.window(selection.since, selection.until)
+        if first == last:
+            continue
+        start = index.record(first).offset
+        if end is None:
+            end = index.record(last).offset if last < index.count() else piece.end()
+    if start is None or end is None:
+        start = end = pieces.last.end()
+    return max(begin, start), end
 
 
-def tail_offset(files: Files, selection: Selection, *, start: int, end: int, lines: int) -> int:
+def tail_place(pieces: Pieces, selection: Selection, *, start: int, end: int, lines: int) -> int:
     """Return where the last `lines` lines of the selected bytes in start … end begin.
 
     A last line without its newline counts as one.
     """
-    if selection.everything:
-        spans = iter([(start, end)] if start < end else [])
-    else:
-        spans = _spans_backwards(Index(files.index), selection, start, end)
     newlines, found = lines, end
-    for offset, block in _blocks_backwards(files.data, spans):
+    for place, block in _blocks_backwards(pieces, selection, start, end) if lines else ():
         if found == end and block.endswith(b"\n"):
             newlines += 1
         here = block.count(b"\n")
         if here >= newlines:
-            return offset + _newline_from_the_end(block, newlines) + 1 if lines else end
+            return place + _newline_from_the_end(block, newlines) + 1
         newlines -= here
-        found = offset
-    return found if lines else end
+        found = place
+    return found
 
 
 def _newline_from_the_end(block: bytes, which: int) -> int:
@@ -121,12 +154,20 @@ def _newline_from_the_end(block: bytes, which: int) -> int:
     return at
 
 
-def _blocks_backwards(data: int, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
-    for start, end in spans:
-        while end > start:
-            offset = max(start, end - BLOCK)
-            yield offset, os.pread(data, end - offset, offset)
-            end = offset  # noqa: PLW2901 - the span shrinks from behind
+def _blocks_backwards(
+    pieces: Pieces, selection: Selection, start: int, end: int
+) -> Iterator[tuple[int, bytes]]:
+    for piece in pieces.backwards():
+        low, high = max(start, piece.base), min(end, piece.end())
+        whole = iter([(low, high)] if low < high else [])
+        spans = whole if selection.everything else _spans_backwards(Index(piece.index), selection, low, high)
+        for begin, stop in spans:
+            while stop > begin:
+                place = max(begin, stop - BLOCK, (stop - 1 - piece.base) // BLOCK * BLOCK + piece.base)
+                yield place, piece.read(stop - place, place)
+                stop = place  # noqa: PLW2901 - the span shrinks from behind
+        if piece.base <= start:
+            return
 
 
 def _spans_backwards(index: Index, selection: Selection, start: int, end: int) -> Iterator[tuple[int, int]]:

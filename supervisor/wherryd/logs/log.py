@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
+from wherryd.logs.followers import Followers
+from wherryd.logs.limits import LogLimits
+from wherryd.logs.pieces import Piece, data_path, kept_places, open_current, open_kept
 from wherryd.logs.segment import Segment
 
 if TYPE_CHECKING:
@@ -30,8 +33,9 @@ class Log:
     what somebody did to the files.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limits: LogLimits = LogLimits()) -> None:  # noqa: B008 - it is frozen
         self.directory = directory
+        self.limits = limits
         self.trouble: str | None = None
         self.on_trouble: Callable[[str | None], None] | None = None
         self.on_notice: Callable[[str], None] | None = None
@@ -41,20 +45,23 @@ class Log:
         self.continues = False
         # The pump's: what it still reads from, and where it writes.
         self.sources: set[Source] = set()
-        self.segment = Segment(directory)
+        self.followers = Followers()
+        self.segment = Segment(directory, limits, self.followers)
         self.pump: LogPump | None = None
         # Read by the pump: it wakes the trio thread only when this is not 0.
         self.listeners = 0
+        # What was kept of a removed log for those who read it.
+        self.legacy: tuple[Piece, ...] = ()
         self._lot = trio.lowlevel.ParkingLot()
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
+    def open(cls, directory: Path, limits: LogLimits = LogLimits()) -> Self:  # noqa: B008 - it is frozen
         """Open a container's log, made if missing and mended if a crash of the machine left it torn.
 
         Holds no descriptor until a container runs.
         Raises OSError when it cannot be made, or is not a regular file.
         """
-        log = cls(directory)
+        log = cls(directory, limits)
         log.prepare()
         return log
 
@@ -62,7 +69,7 @@ class Log:
         """Make the files ready for a run: as `open`, on a log that may have had runs before."""
         self.closed = False
         # Not `self.segment`: that is the pump's, which opens it when the first byte comes.
-        files = Segment(self.directory)
+        files = Segment(self.directory, self.limits, self.followers)
         try:
             files.open()
         finally:
@@ -78,12 +85,23 @@ class Log:
         """Whether the current run's streams have all ended (or none was attached, or it is closed)."""
         return self.closed or not self.sources
 
-    def size(self) -> int:
-        """Return how many bytes the log holds; 0 when somebody removed it."""
-        try:
-            return os.lstat(self.segment.path).st_size
-        except FileNotFoundError:
-            return 0
+    def end(self) -> int:
+        """Return the place after the log's last byte, also of what somebody has removed since."""
+        piece = self.piece()
+        return self.segment.end if piece is None else max(piece.end(), self.segment.end)
+
+    def piece(self) -> Piece | None:
+        """Return the piece that is written to, or was last; None when somebody removed it."""
+        if self.segment.current is None and self.legacy:
+            return self.legacy[-1]
+        return self.segment.current or self._opened()
+
+    def _opened(self) -> Piece | None:
+        while True:
+            turns, piece = self.segment.turns, open_current(self.directory)
+            # If the pump has opened it meanwhile, ours may be the bytes of one and the index of another.
+            if self.segment.current is not None or self.segment.turns == turns:
+                return self.segment.current or piece
 
     async def wait_drained(self) -> None:
         """Wait until every stream of the current run is at its end and all bytes are in the file."""
@@ -113,6 +131,29 @@ class Log:
         """
         if self.pump is not None and not self.finished:
             self.pump.give_up(self)
+
+    def bequeath(self) -> None:
+        """Keep what there is for those who read it, open: the files are about to go."""
+        oldest, last = self.followers.oldest(), self.piece()
+        if oldest is None or last is None or oldest >= last.base:
+            return
+        places = [place for place in kept_places(self.directory) if place < last.base]
+        ends = [*places, last.base][1:]
+        wanted = [place for place, end in zip(places, ends, strict=True) if end > oldest]
+        kept = [open_kept(self.directory, place) for place in wanted]
+        self.legacy = (*[piece for piece in kept if piece is not None], last)
+
+    def tidy(self) -> None:
+        """Have pieces removed that were kept for readers only, and are so no more."""
+        if self.segment.shelf.crowded and self.pump is not None:
+            self.pump.tidy(self)
+
+    def interrupted(self) -> bool:
+        """Say whether a crash has broken off its way into another file; a run's begin mends that."""
+        try:
+            return os.lstat(data_path(self.directory)).st_nlink > 1
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Let go of all descriptors, moved or not, and end all followers. The files stay."""

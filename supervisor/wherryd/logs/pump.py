@@ -2,7 +2,8 @@
 
 Owns every pipe read end and pty master from `attach` to its end. One thread, because writing to a file
 can block for seconds when the disk is slow, and the supervisor's own loop must never wait for that.
-It sleeps in its own epoll and has no timer, unless a log is in trouble.
+It sleeps in its own epoll and has no timer, unless a log is in trouble, or waits for a reader before its
+next piece.
 
 Never drops a byte: what cannot be written stays in the pipe, whose writer then waits. Never takes a
 byte into memory. When this process is killed, what it had not moved is still in the pipes, for a
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 THREAD_NAME = "wherryd: logs"
 RETRY = 0.25
 """Seconds between two tries to write a log that is in trouble."""
+HOLD = 0.002
+"""Seconds between two looks whether a reader has come far enough for a log's next piece."""
 CLOSE_PATIENCE = 2.0
 """Seconds that `close` waits for a write that hangs in the kernel."""
 
@@ -56,7 +59,7 @@ class LogPump:
         self._commands: deque[Callable[[], None]] = deque()
         self._sources: dict[int, Source] = {}
         self._stuck: set[Source] = set()
-        self._retry_at = 0.0
+        self._later: dict[Source, float] = {}
         self._stopping = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
@@ -117,6 +120,10 @@ class LogPump:
         """Close the log's streams of now as they are."""
         self._command(partial(self._drop, list(log.sources)))
 
+    def tidy(self, log: Log) -> None:
+        """Remove what a log keeps for readers only, and for none any more."""
+        self._command(partial(self._tidy, log))
+
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
         os.eventfd_write(self._wake, 1)
@@ -150,46 +157,55 @@ class LogPump:
                 self._serve(self._sources[fd])
         # Only now: what is closed here may still stand in `events`.
         self._obey()
-        if self._stuck and time.monotonic() >= self._retry_at:
-            self._retry_at = time.monotonic() + RETRY
-            for source in list(self._stuck):
+        if self._later:
+            now = time.monotonic()
+            for source in [each for each, due in self._later.items() if due <= now]:
                 self._serve(source)
 
     def _patience(self) -> float:
-        return max(self._retry_at - time.monotonic(), 0.0) if self._stuck else -1
+        return max(min(self._later.values()) - time.monotonic(), 0.0) if self._later else -1
 
     def _obey(self) -> None:
         while self._commands:
             self._commands.popleft()()
 
     def _serve(self, source: Source) -> None:
+        segment = source.log.segment
+        segment.held = False
         try:
-            moved = source.move(source.log.segment)
+            moved = source.move(segment)
         except OSError as error:
             self._stick(source, error)
             self._changed(source.log)
             return
         if source in self._stuck:
             self._unstick(source)
-        if source.ended:
+        if segment.held:
+            self._put_off(source, HOLD)
+        elif source in self._later:
+            del self._later[source]
+            self._watch(source)
+        over = source.ended and not segment.held
+        if over:
             self._end(source)
-        if moved or source.ended:
+        if moved or over:
             self._changed(source.log)
 
     def _stick(self, source: Source, error: OSError) -> None:
         """Leave the source's bytes where they are, until a retry can write them."""
-        if source in self._stuck:
-            return
+        self._put_off(source, RETRY)
+        if source not in self._stuck:
+            self._stuck.add(source)
+            self._trouble(source.log, _describe(source.log, error))
+
+    def _put_off(self, source: Source, seconds: float) -> None:
+        """Leave the source's bytes where they are for a while."""
         # Not modify(fd, 0): epoll reports EPOLLHUP whether asked or not.
         self._unwatch(source)
-        if not self._stuck:
-            self._retry_at = time.monotonic() + RETRY
-        self._stuck.add(source)
-        self._trouble(source.log, _describe(source.log, error))
+        self._later[source] = time.monotonic() + seconds
 
     def _unstick(self, source: Source) -> None:
         self._stuck.discard(source)
-        self._watch(source)
         if not any(other.log is source.log for other in self._stuck):
             self._trouble(source.log, None)
 
@@ -217,6 +233,7 @@ class LogPump:
         # Before the close: other processes hold duplicates, so closing alone does not end the watch.
         self._unwatch(source)
         self._stuck.discard(source)
+        self._later.pop(source, None)
         del self._sources[source.fd]
         source.close()
         source.log.sources.discard(source)
@@ -236,6 +253,11 @@ class LogPump:
             if source in self._stuck:
                 self._trouble(source.log, None)
             self._end(source)
+
+    def _tidy(self, log: Log) -> None:
+        piece = log.piece()
+        if piece is not None:
+            log.segment.shelf.tidy(piece.base, time.monotonic())
 
     def _living(self, sources: Sequence[Source]) -> list[Source]:
         return [source for source in sources if self._sources.get(source.fd) is source]

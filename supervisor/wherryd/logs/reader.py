@@ -1,7 +1,8 @@
 """Reading and following a log.
 
-Owns its own read-only descriptors for as long as it reads. Never blocks the trio loop on a disk, and
-never slows the pump: a follower that does not read is simply behind in the file.
+Owns how far a reader has come. Never blocks the trio loop on a disk, and never slows the pump: a follower
+that does not read is simply behind. When the piece with what he is to read next has gone, he is told how much
+of it he missed, and goes on with the oldest there is.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
-from errno import EAGAIN, EOPNOTSUPP
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from wherry_protocol.log_options import LogGap
 from wherryd.logs.index import RECORD_SIZE, STDERR, STDOUT, Index, unpack
-from wherryd.logs.locate import BLOCK, RECORDS, Files, Place, Selection, locate
+from wherryd.logs.locate import BLOCK, RECORDS, Pieces, Place, Selection, locate
+from wherryd.logs.pieces import pread_nowait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
 
+    from wherryd.logs.followers import Follower
     from wherryd.logs.log import Log
+    from wherryd.logs.pieces import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,17 @@ class Chunk:
     time: int
     data: bytes
     place: int = field(default=0, compare=False)
-    """Where in the log they end: what `from_offset` takes."""
+    """Where in the log they end: what `after` takes."""
+    gap: LogGap | None = None
+    """In the place of bytes: what is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A reader's hold on a log that may go on, or be removed, before he begins: what he wants is kept."""
+
+    follower: Follower
+    piece: Piece | None
 
 
 async def read(
@@ -45,27 +58,29 @@ async def read(
     since: int | None = None,
     until: int | None = None,
     follow: bool = False,
-    from_offset: int = 0,
+    after: int | None = None,
     anchored: bool = False,
-    files: Files | None = None,
+    hold: Hold | None = None,
     run_end: Callable[[], int | None] | None = None,
 ) -> AsyncGenerator[Chunk]:
-    """Yield what was logged, in the order of the file, in chunks of at most 64 KiB.
+    """Yield what was logged, in its order, in chunks of at most 64 KiB.
 
     `tail` is how many lines from the end of what is selected; `since` and `until` are nanoseconds since
     the epoch, compared with the time at which a chunk was taken from the container (since <= time < until).
     With `follow` the end comes when the current run is over and no other is to follow (or at `until`); with
     `run_end`, which returns where a run ends once that is known, at the end of that run. Bytes that somebody
     cuts off the file by hand before they are read are not seen. To be closed with `contextlib.aclosing`.
+    Who has read up to the place `after` gets what follows, and is told of what is not there any more.
     When `anchored`, the first chunk is an empty one at the place where reading begins.
-    `files` were opened before, for a log that may be removed any time; they are ours from here on.
+    `hold` was made before, at the place `after`; it is ours from here on.
     Raises OSError when the files cannot be read; a log that was removed is empty.
     """
     selection = Selection(streams=frozenset(streams), since=since, until=until)
-    reading = _Reading(log, selection, files, follow=follow)
+    follower = hold.follower if hold is not None else log.followers.join(after or 0)
+    reading = _Reading(log, selection, follower, hold.piece if hold is not None else None)
     try:
         with log.listening() if follow else nullcontext():
-            await reading.begin(tail, from_offset)
+            await reading.begin(tail, after, ends=not follow)
             if anchored:
                 yield Chunk(STDOUT, time.time_ns(), b"", reading.place)
             while True:
@@ -77,7 +92,8 @@ async def read(
                 if over or not follow or not await _changed(log, seen, until):
                     return
     finally:
-        reading.close()
+        log.followers.leave(follower)
+        log.tidy()
 
 
 async def _changed(log: Log, seen: int, until: int | None) -> bool:
@@ -90,16 +106,14 @@ async def _changed(log: Log, seen: int, until: int | None) -> bool:
 
 
 class _Reading:
-    """A position in a log that only moves forward (back only when somebody cut the file)."""
+    """A place in a log that only moves forward, and the piece that it is in."""
 
-    def __init__(self, log: Log, selection: Selection, files: Files | None, *, follow: bool) -> None:
+    def __init__(self, log: Log, selection: Selection, follower: Follower, piece: Piece | None) -> None:
         self._log = log
         self._selection = selection
-        self._follow = follow
-        self._files = files
-        self._generation: int = log.segment.generation
-        self._place = Place(offset=0)
-        self._offset = 0
+        self._follower = follower
+        self._piece = piece
+        self._end: int | None = None
         self._number = 0
         self._buffer = b""
         self._buffer_at = 0
@@ -107,72 +121,109 @@ class _Reading:
     @property
     def place(self) -> int:
         """Where in the log it is."""
-        return self._offset
+        return self._follower.place
 
-    async def begin(self, tail: int | None, from_offset: int) -> None:
-        """Open the files and find the place to start at."""
-        if self._files is None:
-            self._open()
-        wanted = self._selection
-        whole = tail is None and from_offset == 0 and wanted.since is None and wanted.until is None
-        if self._files is None or whole:
+    async def begin(self, tail: int | None, after: int | None, *, ends: bool) -> None:
+        """Find the place to start at."""
+        wanted, last = self._selection, self._log.piece()
+        if last is None:
             return
-        # Somebody may have cut it meanwhile.
-        from_offset = min(from_offset, self._files.size())
-        find = partial(locate, tail=tail, from_offset=from_offset, ends=not self._follow)
-        self._place = await trio.to_thread.run_sync(find, self._files, wanted)
-        self._offset, self._number = self._place.offset, self._place.number
+        searched = tail is not None or wanted.since is not None or wanted.until is not None
+        if searched:
+            place = await self._locate(last, tail, after or 0, ends=ends)
+            self._follower.place, self._end = place.begin, place.end
+        elif after is None and last.base:
+            self._follower.place = await trio.to_thread.run_sync(lambda: Pieces(self._log, last).begin)
+        elif after is not None:
+            # Somebody may have cut it meanwhile, before any of us was there to see.
+            self._follower.place = min(after, self._log.end())
+        self._turn_to(self._piece)
+
+    async def _locate(self, last: Piece, tail: int | None, begin: int, *, ends: bool) -> Place:
+        def find() -> Place:
+            pieces = Pieces(self._log, last)
+            return locate(pieces, self._selection, tail=tail, begin=min(begin, self._log.end()), ends=ends)
+
+        return await trio.to_thread.run_sync(find)
 
     async def forward(self, limit: int | None = None) -> AsyncGenerator[Chunk]:
         """Yield what is selected from here to what is the end now, or to `limit`."""
-        self._catch_up()
-        if self._files is None:
-            return
-        end = self._files.size()
-        if self._place.end is not None:
-            end = min(end, self._place.end)
-        if limit is not None:
-            end = min(end, limit)
-        while self._offset < end:
-            for stop, stream, when in await self._spans(self._files, end):
+        while True:
+            last = self._log.piece()
+            piece = self._piece
+            if last is not None and (piece is None or (piece is not last and piece.same(last))):
+                piece = last if piece is not None or self.place >= last.base else await self._covering(last)
+                self._turn_to(piece)
+            if piece is None:
+                return
+            if self.place < piece.base:
+                yield self._skip_to(piece.base)
+            # Known before its end is: a piece that is not the last one grows no more.
+            full = last is not None and piece is not last
+            async with aclosing(self._to(piece, self._bound(piece, limit))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            if not full or last is None or self.place < piece.end() or self._at_end(limit):
+                return
+            if piece.resume is not None and self.place < piece.resume:
+                yield self._skip_to(piece.resume)
+            self._turn_to(last if self.place >= last.base else await self._covering(last))
+
+    def _bound(self, piece: Piece, limit: int | None) -> int:
+        return min([piece.end(), *[each for each in (self._end, limit) if each is not None]])
+
+    def _at_end(self, limit: int | None) -> bool:
+        return any(each is not None and self.place >= each for each in (self._end, limit))
+
+    async def _to(self, piece: Piece, end: int) -> AsyncGenerator[Chunk]:
+        """Yield what is selected from here to a place in a piece."""
+        follower = self._follower
+        while follower.place < end:
+            for stop, stream, when in await self._spans(piece, end):
                 if not self._selection.wants(stream, when):
-                    self._offset = stop
-                while self._offset < stop:
-                    data = await self._bytes(self._files, stop, end)
+                    follower.place = stop
+                while follower.place < stop:
+                    data = await self._bytes(piece, stop, end)
                     if not data:
                         return
-                    self._offset += len(data)
-                    yield Chunk(stream, when, data, self._offset)
+                    # Only when it is the reader's: what is kept for him ends here.
+                    place = follower.place + len(data)
+                    yield Chunk(stream, when, data, place)
+                    follower.place = place
 
-    def close(self) -> None:
-        """Close the files."""
-        if self._files is not None:
-            self._files.close()
-            self._files = None
+    async def _covering(self, last: Piece) -> Piece:
+        """Return the piece with the next byte that there is."""
+        while True:
+            piece = await trio.to_thread.run_sync(self._look_up, last)
+            if piece is not None:
+                return piece
+            last = self._log.piece() or last
 
-    def _open(self) -> None:
-        with suppress(FileNotFoundError):
-            self._files = Files(self._log.directory)
+    def _look_up(self, last: Piece) -> Piece | None:
+        return Pieces(self._log, last).covering(self.place)
 
-    def _catch_up(self) -> None:
-        """Turn to the files that are there now, if they are others than before."""
-        segment = self._log.segment
-        if self._files is not None and segment.generation == self._generation:
-            return
-        self.close()
-        self._generation = segment.generation
-        self._offset = min(self._offset, segment.restart)
+    def _skip_to(self, place: int) -> Chunk:
+        """Go on at a place; return what says how much that leaves out."""
+        missed = place - self.place
+        self._follower.place = place
+        gap = LogGap(why="rotated", bytes=missed)
+        return Chunk(STDERR, time.time_ns(), b"", place, gap)
+
+    def _turn_to(self, piece: Piece | None) -> None:
+        changed = self._piece is not None and piece is not self._piece
+        self._piece = piece
         self._buffer = b""
-        self._open()
-        if self._files is not None:
-            self._number = Index(self._files.index).at_offset(self._offset)
+        if piece is not None:
+            self._number = Index(piece.index).at_offset(self.place)
+        if changed:
+            self._log.tidy()
 
-    async def _spans(self, files: Files, end: int) -> list[tuple[int, int, int]]:
+    async def _spans(self, piece: Piece, end: int) -> list[tuple[int, int, int]]:
         """Return (stop, stream, time) of the next spans, which follow each other from here; never none."""
-        records = unpack(await _pread(files.index, (RECORDS + 1) * RECORD_SIZE, self._number * RECORD_SIZE))
+        records = unpack(await _pread(piece.index, (RECORDS + 1) * RECORD_SIZE, self._number * RECORD_SIZE))
         if not records:
             # Somebody removed the index of a log that is not written to any more.
-            return [(end, STDOUT, os.fstat(files.data).st_mtime_ns)]
+            return [(end, STDOUT, os.fstat(piece.data).st_mtime_ns)]
         bounds = [offset for offset, _, _ in records[1:]]
         if len(records) <= RECORDS:
             bounds.append(end)
@@ -186,24 +237,22 @@ class _Reading:
             self._number += 1
         return spans
 
-    async def _bytes(self, files: Files, stop: int, end: int) -> bytes:
+    async def _bytes(self, piece: Piece, stop: int, end: int) -> bytes:
         """Return some bytes from here on, at most up to `stop`; none when the file ends before."""
-        within = self._offset - self._buffer_at
+        place = self.place
+        within = place - self._buffer_at
         if not 0 <= within < len(self._buffer):
-            self._buffer = await _pread(files.data, min(BLOCK, end - self._offset), self._offset)
-            self._buffer_at, within = self._offset, 0
-        return self._buffer[within : within + stop - self._offset]
+            count = min(BLOCK, end - place)
+            await trio.lowlevel.checkpoint()
+            data = piece.read_nowait(count, place)
+            if data is None:
+                data = await trio.to_thread.run_sync(piece.read, count, place)
+            self._buffer, self._buffer_at, within = data, place, 0
+        return self._buffer[within : within + stop - place]
 
 
 async def _pread(fd: int, count: int, offset: int) -> bytes:
     """Read at an offset: at once from the page cache, in a worker thread from the disk."""
     await trio.lowlevel.checkpoint()
-    buffer = bytearray(count)
-    try:
-        got = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-    except OSError as error:
-        # EOPNOTSUPP: this file system (tmpfs before Linux 6.6) has nothing to wait for, or cannot say.
-        if error.errno not in (EAGAIN, EOPNOTSUPP):
-            raise
-        return await trio.to_thread.run_sync(os.pread, fd, count, offset)
-    return bytes(memoryview(buffer)[:got])
+    data = pread_nowait(fd, count, offset)
+    return await trio.to_thread.run_sync(os.pread, fd, count, offset) if data is None else data

@@ -1,25 +1,32 @@
-"""One data file and its index, open for writing: record first, then the bytes.
+"""The piece of a log that is written to: record first, then the bytes; and the next piece when it is full.
 
-Owns the two files while a container runs. Never holds a log byte: `splice` moves them from the pipe
-to the file inside the kernel. Used by one thread at a time.
+Owns the log's files while a container runs. Never holds a log byte: `splice` moves them from the pipe to the
+file inside the kernel. Used by one thread at a time; `current` is for everybody to read through.
 
 Somebody may remove, truncate or replace either file while the container runs. That is noticed at the
 next move (one stat each), before any byte is taken from the pipe, and writing goes on in a file of
-the right name.
+the right name. Places go on, too: what follows has the place that it would have had.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import time
-from errno import EINVAL, ENOSPC
+from errno import ENOSPC
 from typing import TYPE_CHECKING
 
+from wherryd.kernel import failpoints
+from wherryd.logs import rotation
 from wherryd.logs.index import MAX_STEPS, RECORD_SIZE, STDOUT, Index, Record
+from wherryd.logs.pieces import Piece, begin_of, data_path, index_path, open_regular
+from wherryd.logs.shelf import Shelf
+from wherryd.logs.source import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from wherryd.logs.followers import Followers
+    from wherryd.logs.limits import LogLimits
 
 TICK = 1_000_000
 """Bytes of one stream that come within this many nanoseconds of a record share it."""
@@ -27,172 +34,218 @@ TICK = 1_000_000
 SLICE = 32768
 """Bytes moved by one splice, which holds the pipe's lock: less is more calls, more stops the writer."""
 
-
-def open_regular(path: str, flags: int) -> int:
-    """Open a regular file that is not a symbolic link, without ever waiting for it.
-
-    Raises OSError, with EINVAL when it is something else than a file, ELOOP when it is a link.
-    """
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(EINVAL, "not a regular file", path)
-    return fd
-
-
-def data_path(directory: Path) -> str:
-    """Return where a container's bytes are."""
-    return f"{directory}/log"
-
-
-def index_path(directory: Path) -> str:
-    """Return where the index of a container's bytes is."""
-    return f"{directory}/log.index"
-
-
-class _File:
-    """A file that ought to stay at its path. `identity` is that of the one opened last."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = -1
-        self.identity: tuple[int, int] | None = None
-
-    def open(self) -> int:
-        """Open or create it (mode 0600); return its size."""
-        self.close()
-        self.fd = open_regular(self.path, os.O_RDWR | os.O_CREAT)
-        found = os.fstat(self.fd)
-        self.identity = (found.st_dev, found.st_ino)
-        return found.st_size
-
-    def size(self) -> int | None:
-        """Return its size; None when it is not open, or its path no longer leads to it."""
-        if self.fd < 0:
-            return None
-        try:
-            found = os.lstat(self.path)
-        except FileNotFoundError:
-            return None
-        return found.st_size if (found.st_dev, found.st_ino) == self.identity else None
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            os.close(fd)
+_OURS = os.O_RDWR | os.O_CREAT
 
 
 class Segment:
     """Where a container's bytes go now.
 
-    `generation` goes up when a file was removed, replaced or cut by hand; `restart` is the offset at
-    which writing then went on. `notices` are lines about it that nobody was told yet.
+    `notices` are lines about what somebody did to the files that nobody was told yet. `held` says that what
+    is left in the pipe is to wait a moment, for a reader who would lose what makes room for it. `turns`
+    counts the pieces that were put aside. `end` is the place after the last byte, 0 if nobody has looked.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.generation = 0
-        self.restart = 0
+    def __init__(self, directory: Path, limits: LogLimits, followers: Followers) -> None:
+        self.current: Piece | None = None
         self.notices: list[str] = []
-        self._data = _File(data_path(directory))
-        self._index = _File(index_path(directory))
-        self._end = 0
+        self.held = False
+        self.turns = 0
+        self.path = data_path(directory)
+        self.shelf = Shelf(directory, limits.max_file, followers)
+        self._directory = directory
+        self._max_size = limits.max_size
+        self._identity: tuple[int, int] | None = None
+        self._base = 0
+        self.end = 0
         self._count = 0
         self._last: Record | None = None
 
-    @property
-    def path(self) -> str:
-        """Return the data file's path."""
-        return self._data.path
-
-    def open(self) -> None:
+    def open(self) -> Piece:
         """Open both files, made if missing, and drop index records that cannot be true.
 
         Raises OSError when a file cannot be opened or is not a regular file.
         """
-        known = self._data.identity
-        size = self._data.open()
-        if known not in (None, self._data.identity):
-            self._changed(size, "was removed or replaced: writing goes on in the file that is there now")
-        elif size < self._end:
-            self._changed(size, f"was cut to {size} bytes: writing goes on from there")
-        self._end = size
-        self._open_index()
+        data = self._open_data()
+        found = os.fstat(data)
+        identity, size = (found.st_dev, found.st_ino), found.st_size
+        known = self._identity
+        try:
+            index = open_regular(index_path(self._directory), _OURS)
+        except BaseException:
+            os.close(data)
+            raise
+        base = self._base if known == identity else begin_of(self._directory, index)
+        piece = Piece(base, data, index)
+        if known not in (None, identity):
+            self._go_on(piece, size, "was removed or replaced: writing goes on in the file that is there now")
+        elif known is not None and base + size < self.end:
+            self._go_on(piece, size, f"was cut to {size} bytes: writing goes on from there")
+        else:
+            self._adopt(piece, size)
+        return self._opened
 
     def close(self) -> None:
-        """Close both files; the next `take` opens them again."""
-        self._data.close()
-        self._index.close()
+        """Let go of both files, which readers may hold; the next `take` opens them again."""
+        self.current = None
+        self.shelf.let_go()
 
     def take(self, pipe: int, stream: int, limit: int) -> int:
         """Move at most `limit` bytes from `pipe` to the end of the log; return how many.
 
+        Less than that, and with `held` set, when a reader is waited for.
         Raises OSError when a file cannot be written: the bytes that were not moved are still in the pipe.
         """
-        self._note(self._settle(), stream)
-        start, moved = self._end, SLICE
-        while moved == SLICE and self._end - start < limit:
-            moved = self._splice(pipe, min(SLICE, limit + start - self._end))
-        return self._end - start
+        self.held = False
+        self._settle()
+        start, noted = self.end, False
+        while self.end - start < limit:
+            if self._room <= 0:
+                # Not before there is something for the next one.
+                if not waiting(pipe) or not self._turn(stream):
+                    break
+                noted = True
+            if not noted:
+                self._note(stream)
+                noted = True
+            asked = min(SLICE, limit - (self.end - start), self._room)
+            if self._splice(pipe, asked) < asked:
+                break
+        return self.end - start
+
+    @property
+    def _opened(self) -> Piece:
+        piece = self.current
+        assert piece is not None  # noqa: S101 - who asks comes after `_settle`
+        return piece
+
+    @property
+    def _room(self) -> int:
+        return self._max_size - (self.end - self._base) if self._max_size else SLICE
 
     def _splice(self, pipe: int, limit: int) -> int:
-        flags = os.SPLICE_F_NONBLOCK
+        data, flags = self._opened.data, os.SPLICE_F_NONBLOCK
         try:
-            moved = os.splice(pipe, self._data.fd, limit, offset_dst=self._end, flags=flags)
+            moved = os.splice(pipe, data, limit, offset_dst=self.end - self._base, flags=flags)
         except BlockingIOError:
             moved = 0
-        self._end += moved
+        self.end += moved
         return moved
 
-    def _settle(self) -> int:
-        """Return the offset at which to go on, after mending what was done to the data file."""
-        size = self._data.size()
-        if size is None or size < self._end:
-            self.open()
-        else:
-            self._end = size
-        return self._end
+    def _turn(self, stream: int) -> bool:
+        """Go on in the next piece; say whether that can be now."""
+        old = self._opened
+        now = time.monotonic()
+        self.held = not self.shelf.make_room(self._base, now)
+        if self.held:
+            return False
+        first = _successor(self._last, self.end, stream, time.time_ns())
+        data, index = rotation.turn(self._directory, self._base, first)
+        self._take_over(Piece(self.end, data, index), count=1, last=first)
+        failpoints.hit("rotate.turned")
+        self.shelf.put(old, now)
+        self.turns += 1
+        return True
 
-    def _changed(self, size: int, what: str) -> None:
-        self.notices.append(f"{self._data.path} {what}")
-        self.restart = size
-        self.generation += 1
+    def _open_data(self) -> int:
+        data = open_regular(self.path, _OURS)
+        if os.fstat(data).st_nlink > 1:
+            os.close(data)
+            rotation.finish(self._directory)
+            data = open_regular(self.path, _OURS)
+        return data
 
-    def _open_index(self) -> None:
-        self._last = None
-        if self._index.open() == 0 and self._end:
-            self._adopt()
-        index = Index(self._index.fd)
-        self._count = index.usable(self._end)
-        os.ftruncate(self._index.fd, self._count * RECORD_SIZE)
-        self._last = index.record(self._count - 1) if self._count else None
+    def _settle(self) -> None:
+        """Have a piece to go on with, after mending what was done to the data file."""
+        if self.current is not None:
+            try:
+                found = os.lstat(self.path)
+            except FileNotFoundError:
+                found = None
+            if found is not None and (found.st_dev, found.st_ino) == self._identity:
+                size = self._base + found.st_size
+                if size >= self.end:
+                    self.end = size
+                    return
+        self.open()
 
-    def _adopt(self) -> None:
-        """Count bytes that lost their index as stdout, of the time the file was last written."""
-        when = os.fstat(self._data.fd).st_mtime_ns
-        self._put(0, Record(offset=0, stream=STDOUT, time=when))
+    def _go_on(self, piece: Piece, size: int, what: str) -> None:
+        """Have what comes next follow, by place, all that there was."""
+        former, end = self.current, max(self.end, size)
+        base = end - size
+        records = self._records_left(piece, size, base)
+        index = rotation.new_index(self._directory, records)
+        if former is not None and former.identity == piece.identity:
+            # Before anybody sees the new piece: the old one ends there.
+            former.stop, former.resume = former.base + size, end
+        self.end = end
+        self._take_over(Piece(base, os.dup(piece.data), index), count=len(records), last=records[-1])
+        self._changed(what)
 
-    def _note(self, offset: int, stream: int) -> None:
-        """Say in the index that bytes of `stream` follow from `offset`, unless that is said already."""
+    def _records_left(self, piece: Piece, size: int, base: int) -> list[Record]:
+        """Return the records of what is left in a file, which begins at another place from now on."""
+        if size == 0:
+            return [_successor(self._last, base, STDOUT, time.time_ns())]
+        index, old = Index(piece.index), list[Record]()
+        if piece.identity == self._identity:
+            old = [index.record(number) for number in range(index.usable(piece.base + size))]
+        shift = base - piece.base
+        return [
+            Record(offset=each.offset + shift, stream=each.stream, time=each.time, steps=each.steps)
+            for each in old
+        ] or [Record(offset=base, stream=STDOUT, time=os.fstat(piece.data).st_mtime_ns)]
+
+    def _adopt(self, piece: Piece, size: int) -> None:
+        """Take a piece as it was left, and of its index what can be true."""
+        self.end = piece.base + size
+        index = Index(piece.index)
+        count = index.usable(self.end)
+        os.ftruncate(piece.index, count * RECORD_SIZE)
+        if count == 0 and self.end:
+            # Bytes that lost their index count as stdout, of the time the file was last written.
+            when = os.fstat(piece.data).st_mtime_ns
+            self._put(piece.index, 0, Record(offset=piece.base, stream=STDOUT, time=when))
+            count = 1
+        self._take_over(piece, count=count, last=index.record(count - 1) if count else None)
+
+    def _take_over(self, piece: Piece, *, count: int, last: Record | None) -> None:
+        self._base, self._identity = piece.base, piece.identity
+        self._count, self._last = count, last
+        self.current = piece
+
+    def _changed(self, what: str) -> None:
+        self.notices.append(f"{self.path} {what}")
+
+    def _note(self, stream: int) -> None:
+        """Say in the index that bytes of `stream` follow, unless that is said already."""
         now, last = time.time_ns(), self._last
         if last is not None and last.stream == stream and 0 <= now - last.time < TICK:
             return
-        size = self._index.size()
-        if size is None or size < self._count * RECORD_SIZE:
-            self._open_index()
-            self._changed(offset, f"lost its index {self._index.path}, which goes on from here")
+        if not self._index_is_whole():
+            self.open()
+            path = index_path(self._directory)
+            self._changed(f"lost its index {path}, which goes on from here")
             last = self._last
-        self._append(_successor(last, offset, stream, now))
+        self._append(_successor(last, self.end, stream, now))
+
+    def _index_is_whole(self) -> bool:
+        try:
+            found = os.lstat(index_path(self._directory))
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._opened.index)
+        same = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+        return same and found.st_size >= self._count * RECORD_SIZE
 
     def _append(self, record: Record) -> None:
         # A record that covers nothing is written over: a full disk is retried for hours.
         covers_nothing = self._last is not None and self._last.offset == record.offset
         number = self._count - covers_nothing
-        self._put(number, record)
+        self._put(self._opened.index, number, record)
         self._count, self._last = number + 1, record
 
-    def _put(self, number: int, record: Record) -> None:
-        if os.pwrite(self._index.fd, record.pack(), number * RECORD_SIZE) != RECORD_SIZE:
-            raise OSError(ENOSPC, os.strerror(ENOSPC), self._index.path)
+    def _put(self, index: int, number: int, record: Record) -> None:
+        if os.pwrite(index, record.pack(), number * RECORD_SIZE) != RECORD_SIZE:
+            raise OSError(ENOSPC, os.strerror(ENOSPC), index_path(self._directory))
 
 
 def _successor(last: Record | None, offset: int, stream: int, now: int) -> Record:

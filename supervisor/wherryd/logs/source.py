@@ -122,7 +122,7 @@ class Terminal:
 
     def _empty(self, segment: Segment) -> int:
         moved = 0
-        while waiting(self._out):
+        while waiting(self._out) and not segment.held:
             moved += segment.take(self._out, self.number, TURN)
         return moved
 

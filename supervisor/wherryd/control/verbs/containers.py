@@ -140,7 +140,7 @@ async def _send_all(container: Container, attachment: Attachment, emitter: Emitt
 
 
 async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
-    if call.after < 0:
+    if call.after is not None and call.after < 0:
         raise BadRequest(f"logs: {call.after} is no place in a log")
     container = context.manager.find(call.ref)
     chunks = read(
@@ -150,7 +150,7 @@ async def logs(context: Context, call: Logs, emitter: Emitter) -> None:
         since=nanoseconds(call.since),
         until=nanoseconds(call.until),
         follow=call.follow,
-        from_offset=call.after,
+        after=call.after,
         anchored=call.anchored,
     )
     await send_output(chunks, emitter)
@@ -161,7 +161,9 @@ async def send_output(chunks: AsyncGenerator[Chunk], emitter: Emitter) -> None:
     async with aclosing(chunks):
         async for chunk in chunks:
             await emitter.send(
-                Output(stream=chunk.stream, time=chunk.time, data=chunk.data, place=chunk.place)
+                Output(
+                    stream=chunk.stream, time=chunk.time, data=chunk.data, place=chunk.place, gap=chunk.gap
+                )
             )
 
 
