@@ -70,6 +70,8 @@ class Daemon:
         """What containers get that ask for no network: most tests need none."""
         self.failpoints = ""
         """What the next start is told to stumble over: see wherryd/kernel/failpoints.py."""
+        self.ready_after = 0.0
+        """Seconds that the last start took until it said that it is ready."""
         self._log_path = self.root / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: set[proc.Process] = set()
@@ -114,11 +116,13 @@ class Daemon:
             address.unlink(missing_ok=True)  # of a start that failed
             notify.bind(str(address))
             environment = {**self.environment, "NOTIFY_SOCKET": str(address)}
+            began = time.monotonic()
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stderr=log, env=environment, pass_fds=self.pass_fds
             )
             living.append(self)
             self._wait_ready(notify)
+            self.ready_after = time.monotonic() - began
             address.unlink()
         with self.client() as client:
             self.cgroup = Path(client.info().cgroup_path)
