@@ -25,8 +25,8 @@ ENDED = MANY // 20
 """How many end while nobody looks, by code and as many by a signal, in each round."""
 KILLS = rounds(short=2, long=5)
 RATIO = 3.0
-"""How many times longer it may take to be ready than with none: that takes 0.4 s on a machine with nothing else
-to do, and two seconds are promised for 200."""
+"""How many times longer it may take to be ready than with none, which is 0.4 s on a machine that has nothing
+else to do; two seconds are promised for 200."""
 PATIENCE = within(20.0)
 COUNTER = "trap 'echo end; exit 43' TERM; i=0; while :; do echo $i; i=$((i+1)); read -t 0.5 x; done"
 

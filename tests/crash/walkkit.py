@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-from contextlib import suppress
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from support import proc
@@ -15,6 +19,7 @@ from wherry_protocol.ports import PublishedPort
 from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from support.daemon import Daemon
@@ -69,6 +74,41 @@ class Round:
             return
         with self.daemon.client() as client, suppress(WherryError):
             life(client, self._image, point)
+
+    def strike(self, role: str, syscall: str, number: int) -> bool:
+        """Live a life in which a process of ours is killed at its so many-th call of a kind; say if it was.
+
+        `role` is "supervisor", "launcher" or "worker"; what is counted is each thread's own calls.
+        """
+        self._point = f"network.{role}"
+        self._fresh()
+        threads = threads_of(self.daemon, role)
+        inject = f"inject={syscall}:signal=KILL:when={number}"
+        options = ["-e", f"trace={syscall}", "-e", inject, "-o", "/dev/null", "-qq"]
+        with tracing(threads, *options), self.daemon.client() as client, suppress(WherryError):
+            life(client, self._image, self._point)
+        return not all(map(proc.alive, threads))
+
+    def calls(self, roles: Iterable[str], output: Path) -> dict[str, Counter[str]]:
+        """Return how often each of ours makes each call in such a life: the busiest of its threads."""
+        self._fresh()
+        self._point = "network."
+        threads = {role: threads_of(self.daemon, role) for role in roles}
+        everyone = [each for some in threads.values() for each in some]
+        with tracing(everyone, "-qq", "-o", str(output)), self.daemon.client() as client:
+            life(client, self._image, self._point)
+        made = re.findall(r"^(\d+) +(\w+)\(", output.read_text(errors="replace"), re.MULTILINE)
+        return {role: _busiest(made, some) for role, some in threads.items()}
+
+    def _fresh(self) -> None:
+        """Have supervisor and launcher be new ones."""
+        launcher = proc.process(self.daemon.launcher_pid)
+        assert launcher is not None
+        self.daemon.terminate()
+        assert self.daemon._wait_until(lambda: not proc.alive(launcher))
+        left = self.daemon._wait_gone()
+        assert not left, f"left after the supervisor's end: {', '.join(left)}"
+        self.daemon.start()
 
     def _new_launcher(self, points: str) -> None:
         """Have one that was told of the points; nothing is held, so the old one goes with its supervisor."""
@@ -145,6 +185,46 @@ class Round:
         state = self.daemon.state_dir
         found += entries(state / "containers") + entries(state / "trash")
         return [str(each) for each in found]
+
+
+def threads_of(daemon: Daemon, role: str) -> list[proc.Process]:
+    """Return the threads of a process of ours, or the workers."""
+    launcher = daemon.launcher_pid
+    if role == "worker":
+        return [each for each in proc.everyone() if each.parent == launcher]
+    pid = daemon.pid if role == "supervisor" else launcher
+    found = (proc.process(int(thread)) for thread in os.listdir(f"/proc/{pid}/task"))
+    return [each for each in found if each is not None]
+
+
+def _busiest(made: list[tuple[str, str]], threads: list[proc.Process]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for thread in threads:
+        found |= Counter(call for pid, call in made if int(pid) == thread.pid)
+    return found
+
+
+@contextmanager
+def tracing(threads: list[proc.Process], *options: str) -> Iterator[None]:
+    """Run strace on threads that are there."""
+    command = ["strace", *options, *(f"--attach={each.pid}" for each in threads)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not all(map(_traced, threads)):
+                assert time.monotonic() < deadline, "strace does not attach"
+                time.sleep(0.005)
+            yield
+        finally:
+            strace.terminate()
+
+
+def _traced(thread: proc.Process) -> bool:
+    try:
+        with open(f"/proc/{thread.pid}/status", encoding="utf-8") as status:
+            return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def dies(points: str) -> bool:
