@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DAEMON_FIXTURES = {"wherryd", "fresh_wherryd"}
-ALONE = {"bench", "robustness"}
+DAEMON_FIXTURES = {"wherryd", "fresh_wherryd", "chaos_wherryd"}
+ALONE = {"bench", "chaos", "robustness"}
 
 
 def pytest_configure() -> None:

@@ -1,0 +1,190 @@
+"""The containers of a chaos run, and the account of each: what it wrote, how it was ended, what may be lost.
+
+What may be lost, and nothing else:
+    the launcher is killed   nothing, as long as the supervisor lives: it has every pipe, and the kernel tells
+                             it each exit (before Linux 6.15 they are unknown)
+    then the supervisor too  of the containers of that launcher: what their pipes hold at that moment, and the
+                             exit, which is called unknown; they are ended: nobody can take them back
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import signal
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wherry import RunSpec, Volume
+from wherry_protocol.limits import Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from random import Random
+
+    from wherry import Client, ExitStatus
+
+TELLS_ORPHANS = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 15)
+PIPE = 1 << 20
+MEMORY = 16 << 20
+_MASK = (1 << 32) - 1
+
+
+def checksum(seed: int, number: int) -> int:
+    """Do as writer.c does."""
+    value = 2166136261 ^ seed
+    for shift in range(0, 32, 8):
+        value = ((value ^ (number >> shift & 255)) * 16777619) & _MASK
+    return value
+
+
+@dataclass
+class Member:
+    """A container. `end` is how we ended it; `orphan`: its launcher died; `lost`: its supervisor died too."""
+
+    name: str
+    seed: int
+    code: int
+    count: Path
+    pidfd: int
+    end: str = ""
+    orphan: bool = False
+    lost: bool = False
+
+    def send(self, how: str, number: int) -> None:
+        """End it."""
+        self.end = how
+        with suppress(ProcessLookupError):  # it was lost
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    @property
+    def written(self) -> int:
+        """How many lines it has written, maybe one more."""
+        return int(struct.unpack("=I", self.count.read_bytes())[0])
+
+
+@dataclass
+class Sums:
+    """What a run came to."""
+
+    containers: int = 0
+    written: int = 0
+    seen: int = 0
+    lost_lines: int = 0
+    exits: int = 0
+    unknown: int = 0
+    ooms: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.containers} containers; lines: {self.written} written, {self.seen} seen, "
+            f"{self.lost_lines} lost with both; "
+            f"exits: {self.exits} exact, {self.ooms} of them OOM, {self.unknown} unknown"
+        )
+
+
+@dataclass
+class Fleet:
+    """All containers; those that are alive, and those that were ended."""
+
+    image: Path
+    folder: Path
+    random: Random
+    alive: list[Member] = field(default_factory=list)
+    ended: list[Member] = field(default_factory=list)
+    started: int = 0
+
+    def start(self, client: Client) -> None:
+        """Start one more."""
+        number, self.started = self.started, self.started + 1
+        name, seed, code = f"w{number}", self.random.getrandbits(31), self.random.randrange(1, 100)
+        count = self.folder / name
+        count.write_bytes(bytes(4))
+        spec = RunSpec(
+            image=os.fspath(self.image),
+            command=("/writer", f"/count/{name}", str(seed), str(code)),
+            name=name,
+            volumes=(Volume(source=os.fspath(self.folder), target="/count"),),
+            limits=Limits(memory=MEMORY),
+            network="bridge" if number % 2 else "none",
+        )
+        client.run_detached(spec)
+        pid = client.inspect(name).pid
+        assert pid is not None, f"{name} ended by itself"
+        self.alive.append(Member(name, seed, code, count, os.pidfd_open(pid)))
+
+    def end_one(self) -> None:
+        """End one of them in some way."""
+        how, number = self.random.choice(
+            [("term", signal.SIGTERM), ("kill", signal.SIGKILL), ("oom", signal.SIGUSR1)]
+        )
+        member = self.alive.pop(self.random.randrange(len(self.alive)))
+        member.send(how, number)
+        self.ended.append(member)
+
+    def end_all(self) -> None:
+        """Ask all to end."""
+        for member in self.alive:
+            member.send("term", signal.SIGTERM)
+        self.ended += self.alive
+        self.alive.clear()
+
+    def launcher_died(self) -> None:
+        """Note whose parent is gone."""
+        for member in (*self.alive, *self.ended):
+            member.orphan = True
+
+    def supervisor_died(self) -> None:
+        """Note who has nobody left that could take it back."""
+        for member in (*self.alive, *self.ended):
+            member.lost = member.orphan
+
+    def account(self, client: Client, sums: Sums) -> None:
+        """Hold every ended one to the promise, and remove it."""
+        for member in self.ended:
+            status = client.wait(member.name)
+            self._exit(member, status, sums)
+            self._lines(member, client.logs(member.name), sums)
+            os.close(member.pidfd)
+            member.count.unlink()
+            client.remove(member.name)
+            sums.containers += 1
+        self.ended.clear()
+
+    def close(self) -> None:
+        """Close what is held, after a failure."""
+        for member in (*self.alive, *self.ended):
+            os.close(member.pidfd)
+
+    @staticmethod
+    def _exit(member: Member, status: ExitStatus, sums: Sums) -> None:
+        found = (status.code, status.signal)
+        if found == (None, None):
+            assert member.lost or (member.orphan and not TELLS_ORPHANS), f"{member} ended unseen: {status}"
+            sums.unknown += 1
+            return
+        expected = (member.code, None) if member.end == "term" else (None, signal.SIGKILL)
+        assert found == expected, f"{member} ended as {status}"
+        assert bool(status.oom_killed) == (member.end == "oom"), f"{member} ended as {status}"
+        sums.exits += 1
+        sums.ooms += member.end == "oom"
+
+    @staticmethod
+    def _lines(member: Member, log: bytes, sums: Sums) -> None:
+        lines = log.decode().splitlines(keepends=True)
+        written, whole = member.written, member.end == "term" and not member.lost
+        if lines and (whole or lines[-1].startswith("end")):
+            assert lines.pop() == f"end {written}\n", f"{member}: its last line is lost"
+        for number, line in enumerate(lines):
+            expected = f"{number} {checksum(member.seed, number):08x}\n"
+            assert line == expected, f"{member}: line {number} of {written} is {line!r}, not {expected!r}"
+        missing = max(0, written - len(lines))
+        assert len(lines) <= written + 1, f"{member}: {len(lines)} lines of {written}"
+        may_miss = PIPE // len("0 00000000\n") if member.lost else 0
+        assert missing <= may_miss, f"{member}: {missing} of {written} lines are lost"
+        sums.written += max(written, len(lines))
+        sums.seen += len(lines)
+        sums.lost_lines += missing
