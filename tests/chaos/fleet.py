@@ -144,15 +144,17 @@ class Fleet:
 
     def account(self, client: Client, sums: Sums) -> None:
         """Hold every ended one to the promise, and remove it."""
-        for member in self.ended:
+        while self.ended:
+            member = self.ended[-1]
             status = client.wait(member.name)
             self._exit(member, status, sums)
-            self._lines(member, client.logs(member.name), sums)
-            os.close(member.pidfd)
-            member.count.unlink()
+            # A follower, who is there until all is in the log: a full disk has an end told before that.
+            with client.log_stream(member.name, follow=True) as log:
+                self._lines(member, b"".join(output.data for output in log), sums)
             client.remove(member.name)
+            member.count.unlink()
+            os.close(self.ended.pop().pidfd)
             sums.containers += 1
-        self.ended.clear()
 
     def close(self) -> None:
         """Close what is held, after a failure."""

@@ -52,6 +52,7 @@ class Chaos:
         self.fleet = fleet
         self.random = random
         self.done: Counter[str] = Counter()
+        self.last = ""
         self.sums = Sums()
 
     def run(self) -> None:
@@ -61,6 +62,7 @@ class Chaos:
         for what in events:
             self._fill_up()
             time.sleep(self.random.uniform(0, 0.2))
+            self.last = what
             self._does(what)()
             self.done[what] += 1
             with self.daemon.client() as client:
@@ -177,7 +179,7 @@ def test_every_line_and_every_end_is_accounted_for(
     try:
         chaos.run()
     except BaseException as error:
-        error.add_note(f"WHERRY_CHAOS_SEED={seed}, after {dict(chaos.done)}")
+        error.add_note(f"WHERRY_CHAOS_SEED={seed}: {chaos.last}, after {dict(chaos.done)}")
         raise
     finally:
         fleet.close()
