@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from wherryd.network.rules.tables import BURST, PUBLISHED, RATE, TABLES
+from wherryd.network.rules.tables import BURST, MARKING, PUBLISHED, RATE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -95,7 +95,8 @@ def deleting(table: str, elements: Elements) -> str:
 def whole(table: str, elements: Elements) -> str:
     """Return the script that replaces both tables, whatever they hold, by the rules and these elements."""
     asked = f"{RATE}/second burst {BURST} packets"
-    rules = TABLES.replace("TABLE", table).replace("PUBLISHED", PUBLISHED).replace("ASKED", asked)
+    rules = TABLES + MARKING if elements.get("inet apart") else TABLES
+    rules = rules.replace("TABLE", table).replace("PUBLISHED", PUBLISHED).replace("ASKED", asked)
     return removing(table) + rules + adding(table, elements)
 
 
@@ -129,6 +130,8 @@ def _keys(found: list[str]) -> list[str]:
 def _add_bridge(found: Elements, bridge: Bridge) -> None:
     link = f'"{bridge.link}"'
     found["inet bridges"].append(link)
+    found["inet leaving"].append(f"{link} : goto {'within' if bridge.internal else 'outward'}")
+    found["inet entering"].append(f"{link} : goto {'within' if bridge.internal else 'inward'}")
     if bridge.internal:
         found["inet internal"].append(link)
     if bridge.icc:

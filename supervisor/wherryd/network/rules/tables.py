@@ -1,5 +1,8 @@
 """The rules themselves, in nft(8)'s language: written when the tables are made, and never changed after.
 
+What a packet of a connection that is established passes on its way is as short as it can be: a chain with a
+hook and a look into a set cost it some 50 ns each.
+
 TABLE, PUBLISHED and ASKED stand for what ruleset.py puts in their place; what fills the sets and maps is
 there, too.
 """
@@ -24,6 +27,8 @@ TABLES = """
 table inet TABLE {
   set bridges { type ifname; }
   set internal { type ifname; }
+  map leaving { type ifname : verdict; }
+  map entering { type ifname : verdict; }
   set same { type ifname . ifname; }
   set apart { type ifname; }
   set gateways4 { type ifname . ipv4_addr; }
@@ -47,9 +52,9 @@ table inet TABLE {
 
   chain early {
     type filter hook prerouting priority raw; policy accept;
-    iifname != "lo" ip daddr 127.0.0.0/8 drop
-    iifname != "lo" ip saddr 127.0.0.0/8 drop
-    meta l4proto { tcp, udp } th dport 53 jump asking
+    ip daddr 127.0.0.0/8 iifname != "lo" drop
+    ip saddr 127.0.0.0/8 iifname != "lo" drop
+    th dport 53 meta l4proto { tcp, udp } jump asking
   }
 
   chain asking {
@@ -70,11 +75,6 @@ table inet TABLE {
     meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip daddr . meta l4proto map @names4
     meta l4proto { tcp, udp } th dport 53 redirect to :iifname . ip6 daddr . meta l4proto map @names6
     fib daddr type local jump published
-  }
-
-  chain marking {
-    type filter hook prerouting priority -90; policy accept;
-    iifname @apart ct status dnat meta mark set meta mark | PUBLISHED
   }
 
   chain output {
@@ -105,11 +105,20 @@ table inet TABLE {
 
   chain forward {
     type filter hook forward priority filter; policy accept;
+    iifname vmap @leaving
+    oifname vmap @entering
+  }
+
+  chain outward {
+    ct state established,related accept
     iifname . oifname @same accept
-    iifname @internal drop
-    oifname @internal drop
-    oifname @bridges jump inward
-    iifname @bridges ct state invalid drop
+    oifname vmap @entering
+    ct state invalid drop
+  }
+
+  chain within {
+    iifname . oifname @same accept
+    drop
   }
 
   chain inward {
@@ -127,6 +136,8 @@ table bridge TABLE {
 
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
+    ip daddr 127.0.0.0/8 iifname @links drop
+    iifname . ether saddr . ip saddr @sources4 accept
     iifname @links goto from_container
   }
 
@@ -137,8 +148,6 @@ table bridge TABLE {
   }
 
   chain from_container {
-    ip daddr 127.0.0.0/8 drop
-    iifname . ether saddr . ip saddr @sources4 accept
     iifname . ether saddr . arp saddr ip @sources4 iifname . arp saddr ether . arp saddr ip @sources4 accept
     icmpv6 type { nd-router-advert, nd-redirect } drop
     icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @neighbours drop
@@ -148,3 +157,13 @@ table bridge TABLE {
   }
 }
 """
+
+MARKING = """
+table inet TABLE {
+  chain marking {
+    type filter hook prerouting priority -90; policy accept;
+    iifname @apart ct status dnat meta mark set meta mark | PUBLISHED
+  }
+}
+"""
+"""Made once a network keeps its containers apart: every packet of the machine passes a chain with a hook."""
