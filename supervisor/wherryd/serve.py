@@ -43,6 +43,7 @@ from wherryd.front import Front
 from wherryd.images.store import ImageStore
 from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
+from wherryd.logs.packer import Packer
 from wherryd.logs.pump import LogPump
 from wherryd.network.service import Networks
 from wherryd.notify import sd_notify
@@ -133,6 +134,7 @@ async def serve(settings: Settings, read: Callable[[], Settings], ready: Callabl
             sweep_spares(services)
             background.start_soon(guarded, "spares", services.spares.run)
             background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
+            background.start_soon(guarded, "log packer", services.packer.run)
             background.start_soon(guarded, "networks", services.networks.run)
             background.start_soon(guarded, "OOM watch", partial(services.oom.run, services))
             if scraped is not None:
@@ -209,6 +211,7 @@ def _services(
         images=images,
         launcher=launcher,
         pump=pump,
+        packer=Packer(),
         volumes=VolumeStore(
             settings.volumes_dir,
             store.connection,
@@ -250,6 +253,7 @@ async def _serve_containers(
         execs = Execs(services, nursery)
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))
+        services.packer.look(container.log for container in services.registry)
         services.restarts.open()
         facts = find_facts(services.cgroups)
         context = Context(manager=manager, execs=execs, facts=facts, reloader=front.reloader)

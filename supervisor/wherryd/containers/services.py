@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wherryd.images.store import ImageStore
     from wherryd.launcher.handle import Launcher
     from wherryd.launcher.plan import Plan
+    from wherryd.logs.packer import Packer
     from wherryd.logs.pump import LogPump
     from wherryd.network.service import Networks
     from wherryd.settings import Settings
@@ -49,6 +50,7 @@ class Services:
     networks: Networks
     launcher: Launcher
     pump: LogPump
+    packer: Packer
     trash: Trash
     spares: Spares
     cgroups: Tree

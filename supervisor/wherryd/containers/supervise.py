@@ -368,6 +368,7 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
     log.continues = True
     log.on_trouble = partial(_on_trouble, container, services)
     log.on_notice = partial(_on_notice, container)
+    log.on_full = partial(services.packer.take, container.directory)
     tty = None
     if held.tty is not None and held.stdout is not None and held.staging is not None:
         tty = fcntl.fcntl(held.tty, fcntl.F_DUPFD_CLOEXEC, 3)

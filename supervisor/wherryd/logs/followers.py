@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-PATIENCE = 0.1
+PATIENCE = 0.5
 """Seconds for which a reader may stand still and is waited for: longer, and he has stopped reading."""
 
-EPISODE = 0.05
+EPISODE = 0.25
 """Seconds without a question after which the next one begins to count anew."""
 
 

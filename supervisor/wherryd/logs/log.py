@@ -15,6 +15,7 @@ import trio
 
 from wherryd.logs.followers import Followers
 from wherryd.logs.limits import LogLimits
+from wherryd.logs.packing import SMALLEST
 from wherryd.logs.pieces import Piece, data_path, kept_places, open_current, open_kept
 from wherryd.logs.segment import Segment
 
@@ -30,7 +31,7 @@ class Log:
     """A container's log. `trouble` is why its bytes cannot be written now, or None.
 
     `on_trouble` is called in the trio thread when trouble changes, `on_notice` with a line about
-    what somebody did to the files.
+    what somebody did to the files, `on_full` when there is a full piece to be packed.
     """
 
     def __init__(self, directory: Path, limits: LogLimits = LogLimits()) -> None:  # noqa: B008 - it is frozen
@@ -39,6 +40,7 @@ class Log:
         self.trouble: str | None = None
         self.on_trouble: Callable[[str | None], None] | None = None
         self.on_notice: Callable[[str], None] | None = None
+        self.on_full: Callable[[], None] | None = None
         self.changes = 0
         self.closed = False
         # From a run's begin until it is known, after its end, that no other follows: followers stay.
@@ -47,6 +49,7 @@ class Log:
         self.sources: set[Source] = set()
         self.followers = Followers()
         self.segment = Segment(directory, limits, self.followers)
+        self.turns_told = 0
         self.pump: LogPump | None = None
         # Read by the pump: it wakes the trio thread only when this is not 0.
         self.listeners = 0
@@ -173,6 +176,17 @@ class Log:
         self.trouble = trouble
         if self.on_trouble is not None:
             self.on_trouble(trouble)
+
+    @property
+    def packs(self) -> bool:
+        """Whether its full pieces are worth packing, and are to be."""
+        limits = self.limits
+        return limits.compress and limits.max_size >= SMALLEST and limits.max_file > 1
+
+    def tell_full(self) -> None:
+        """Report that there is a full piece."""
+        if self.on_full is not None:
+            self.on_full()
 
     def tell_notice(self, notice: str) -> None:
         """Report what somebody did to the files."""

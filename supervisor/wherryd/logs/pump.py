@@ -216,6 +216,10 @@ class LogPump:
         for notice in log.segment.notices:
             self._tell(partial(log.tell_notice, notice))
         log.segment.notices.clear()
+        if log.segment.turns != log.turns_told:
+            log.turns_told = log.segment.turns
+            if log.packs:
+                self._tell(log.tell_full, idempotent=True)
         if log.listeners:
             self._tell(log.notify, idempotent=True)
 

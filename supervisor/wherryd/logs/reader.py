@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from wherry_protocol.errors import KernelFailure
 from wherry_protocol.log_options import LogGap
 from wherryd.logs.index import RECORD_SIZE, STDERR, STDOUT, Index, unpack
 from wherryd.logs.locate import BLOCK, RECORDS, Pieces, Place, Selection, locate
@@ -73,7 +74,7 @@ async def read(
     Who has read up to the place `after` gets what follows, and is told of what is not there any more.
     When `anchored`, the first chunk is an empty one at the place where reading begins.
     `hold` was made before, at the place `after`; it is ours from here on.
-    Raises OSError when the files cannot be read; a log that was removed is empty.
+    Raises KernelFailure when the files cannot be read; a log that was removed is empty.
     """
     selection = Selection(streams=frozenset(streams), since=since, until=until)
     follower = hold.follower if hold is not None else log.followers.join(after or 0)
@@ -91,6 +92,9 @@ async def read(
                         yield chunk
                 if over or not follow or not await _changed(log, seen, until):
                     return
+    except OSError as error:
+        path = str(error.filename or log.segment.path)
+        raise KernelFailure(f"log {path}: {error.strerror}", errno=error.errno, path=path) from error
     finally:
         log.followers.leave(follower)
         log.tidy()
