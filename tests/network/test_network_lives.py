@@ -130,6 +130,7 @@ def test_after_the_machine_went_down_addresses_and_ports_are_accounted_anew(own_
     assert eventually(lambda: machine.client.inspect("web").summary.state == "running")
     with Place.of(machine.client.inspect("web").pid or 0) as place, place.server(80):
         assert machine.peer.ask(HOST, 8080) == PEER
+    assert "net.ipv4.ip_forward was set to 1" in machine.daemon.cli("info").stdout
     assert machine.published() == {("tcp", 8080)}
     assert [member.name for member in machine.client.inspect_network("lan").members] == ["web"]
     with pytest.raises(Conflict, match="port 8080/tcp is in use by container web"):
