@@ -141,6 +141,9 @@ def test_one_that_is_killed_at_any_moment_leaves_nothing(machine: Machine) -> No
                 each.result()
     expect_nothing_lost(machine)
     assert {each.name for each in client.networks() if each.bridge} == {"bridge", "tiny"}
+    assert "by somebody" not in machine.daemon.log, (
+        "what one did that was killed is taken for another's doing"
+    )
     assert "traceback" not in machine.daemon.log
 
 

@@ -107,7 +107,8 @@ class Helper:
         self._stillborn = 0
         """How many processes, one after the other, ended before they answered anything."""
         self._last = 0
-        self.pid: int | None = None
+        self.pids: tuple[int, ...] = ()
+        """Of the last process and the one before it, whose last deeds may not have been heard of yet."""
 
     def start(self) -> None:
         """Have the process started, if it is not there yet."""
@@ -176,14 +177,15 @@ class Helper:
         ours.setblocking(False)
         with ours:
             async with _process(theirs) as process:
-                self._sock, self.pid, self._spoke = ours, process.pid, False
+                self._sock, self._spoke = ours, False
+                self.pids = (*self.pids[-1:], process.pid)
                 try:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._flush, ours)
                         await self._receive(ours)
                         nursery.cancel_scope.cancel()
                 finally:
-                    self._sock, self.pid = None, None
+                    self._sock = None
 
     async def _flush(self, sock: socket.socket) -> None:
         while True:
@@ -206,7 +208,7 @@ class Helper:
                 return
             if not took and self._patience.cancelled_caught:
                 oldest = next(iter(self._asked.values()), None)
-                journal.error("network process hangs, ending it", pid=self.pid, op=oldest and oldest.op)
+                journal.error("network process hangs, ending it", pid=self.pids[-1], op=oldest and oldest.op)
                 return
 
     def _expect(self) -> None:

@@ -55,7 +55,7 @@ class Repair:
         self._helper = helper
         self._pool = pool
         self._tell = tell
-        self._watch = Watch(firewall.table, self._cares, lambda: helper.pid)
+        self._watch = Watch(firewall.table, self._cares, lambda: helper.pids)
 
     async def run(self) -> None:
         """Watch and repair, until cancelled."""

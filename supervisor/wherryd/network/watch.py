@@ -19,7 +19,7 @@ import trio
 from wherryd.kernel.filters import attach_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
@@ -63,13 +63,15 @@ class Seen:
 class Watch:
     """Events about the tables named `table`, and links that somebody `cares` for.
 
-    `own_pid` returns the process id of whoever changes rules for us.
+    `own_pids` returns the process ids of whoever changes rules for us.
     """
 
-    def __init__(self, table: str, cares: Callable[[str], bool], own_pid: Callable[[], int | None]) -> None:
+    def __init__(
+        self, table: str, cares: Callable[[str], bool], own_pids: Callable[[], Sequence[int]]
+    ) -> None:
         self._table = table.encode()
         self._cares = cares
-        self._own_pid = own_pid
+        self._own_pids = own_pids
         self._filtered: int | None = None
         self._tampered = False
         self._seen = Seen()
@@ -133,13 +135,12 @@ class Watch:
             self._tampered = self._tampered or name == self._table
             return
         pid = int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")
-        own = self._own_pid()
-        if pid != own:
+        if pid not in self._own_pids():
             self._seen.rules = self._seen.rules or self._tampered
-        elif own is not None and own != self._filtered:
+        elif pid != self._filtered:
             # Its netlink socket has its process id for a name, as the kernel does with a process's first.
-            attach_filter(sock, _sender_filter(own))
-            self._filtered = own
+            attach_filter(sock, _sender_filter(pid))
+            self._filtered = pid
         self._tampered = False
 
 
