@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 POLITE = "trap 'echo end; exit 3' TERM; echo up; while :; do read -t 9 x; done"
 DEAF = "trap '' TERM; echo up; while :; do read -t 9 x; done"
 PATIENCE = 10.0
+DETACHED = 1.0
+"""Seconds for strace to let go of what it traces."""
 LINES = 400
 FILLER = b"".join(b"line %d of some more\n" % number for number in range(LINES))
 PRINT = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of some more; i=$((i+1)); done; "
@@ -217,6 +219,9 @@ def tracing(threads: list[proc.Process], *options: str) -> Iterator[None]:
             yield
         finally:
             strace.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                strace.wait(DETACHED)
+            strace.kill()  # it may wait for a thread of the killed for ever
 
 
 def _traced(thread: proc.Process) -> bool:
