@@ -14,9 +14,12 @@ import platform
 import re
 import signal
 import struct
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from support.forms import within
 
 from wherry import RunSpec, Volume
 from wherry_protocol.limits import Limits
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from wherry import Client, ExitStatus
 
 TELLS_ORPHANS = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 15)
+PATIENCE = within(20.0)
 PIPE = 1 << 20
 MEMORY = 16 << 20
 _MASK = (1 << 32) - 1
@@ -114,7 +118,13 @@ class Fleet:
         client.run_detached(spec)
         pid = client.inspect(name).pid
         assert pid is not None, f"{name} ended by itself"
-        self.alive.append(Member(name, seed, code, count, os.pidfd_open(pid)))
+        member = Member(name, seed, code, count, os.pidfd_open(pid))
+        self.alive.append(member)
+        # The kernel drops a signal that a first process has no handler for yet.
+        deadline = time.monotonic() + PATIENCE
+        while not member.written:
+            assert time.monotonic() < deadline, f"{name} writes nothing"
+            time.sleep(0.002)
 
     def end_one(self) -> None:
         """End one of them in some way."""
