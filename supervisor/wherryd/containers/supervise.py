@@ -24,7 +24,7 @@ from wherry_protocol.containers import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NoSpace, WherryError
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
-from wherryd.containers import files, joining
+from wherryd.containers import files, joining, warming
 from wherryd.containers.container import Run
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.making import record
@@ -225,7 +225,7 @@ class Launch:
 
         A turn of the event loop earlier than its task could: it is what a start consists of.
         """
-        if self._container.readers:
+        if self._container.readers or warming.is_due(self._container.config):
             return
         try:
             if joining.needs_namespace(self._container):
@@ -250,6 +250,8 @@ class Launch:
                 raise await services.networks.firewall.explained(self._failed)
             if container.readers:
                 await container.readers.wait_gone()
+            if self._plan is None and warming.is_due(container.config):
+                await warming.warm(container.config)
             if self._plan is None and joining.needs_namespace(container):
                 await self._join()
             plan = self._plan or self._set_up()
