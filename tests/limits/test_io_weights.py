@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.forms import within
 from support.groupkit import group_of, tree_of
-from support.loopdisk import loop_disk
+from support.loopdisk import load_module, loop_disk
 
 from wherry import RunSpec, Volume
 from wherry.errors import Unsupported
@@ -56,7 +55,7 @@ def disk(wherryd: Daemon) -> Iterator[LoopDisk]:
 @contextmanager
 def bfq(disk: LoopDisk) -> Iterator[None]:
     """Have the disk's requests scheduled by BFQ, by nothing but the weights."""
-    subprocess.run(["modprobe", "--quiet", "bfq"], check=False)
+    load_module("bfq")
     if "bfq" not in disk.scheduler.read_text():
         pytest.skip("this kernel has no BFQ scheduler (CONFIG_IOSCHED_BFQ)")
     disk.scheduler.write_text("bfq")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -43,8 +44,10 @@ pytestmark = pytest.mark.skipif(
 
 def notices(daemon: Daemon) -> int:
     """Count what a supervisor holds to be told of kills: a file of v2, or an eventfd of v1."""
-    folder = Path(f"/proc/{daemon.pid}/fd")
-    links = [os.readlink(each) for each in folder.iterdir()]
+    links: list[str] = []
+    for each in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            links.append(os.readlink(each))
     return sum(link.endswith("/memory.events") or "eventfd" in link for link in links)
 
 

@@ -33,6 +33,7 @@ def loop_disk(folder: Path) -> Iterator[LoopDisk]:
     file, mounted = folder / "disk", folder / "mounted"
     with file.open("wb") as made:
         made.truncate(SIZE)
+    load_module("loop")
     _run("busybox", "mke2fs", "-F", str(file))
     device = _run("losetup", "--direct-io=on", "--show", "--find", str(file)).strip()
     try:
@@ -46,6 +47,11 @@ def loop_disk(folder: Path) -> Iterator[LoopDisk]:
             _run("umount", str(mounted))
     finally:
         _run("losetup", "--detach", device)
+
+
+def load_module(name: str) -> None:
+    """Load a part of the kernel where it is a module, and is not there yet."""
+    subprocess.run(["busybox", "modprobe", "-q", name], check=False, capture_output=True)
 
 
 def _run(*command: str) -> str:
