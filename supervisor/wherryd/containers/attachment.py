@@ -40,6 +40,7 @@ class Attachment:
         self._closed = True
         if self._log is not None and self._hold is not None:
             self._log.followers.leave(self._hold.follower)
+            self._log.tidy()
             self._hold = None
         self.close_fds()
 

@@ -152,6 +152,7 @@ class Container:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "exit": self.exit and self.exit.to_wire(),
+            **({"log_dropped": self.log.told_dropped} if self.log.told_dropped[0] else {}),
             **({"oom": self.oom.to_json()} if self.oom.told else {}),
             "pid": self.pid,
         }
@@ -175,6 +176,8 @@ class Container:
         self.exit = ExitStatus.from_wire(status["exit"]) if status["exit"] is not None else None
         self.pid = status["pid"]
         self.oom = OomState(*status.get("oom", ()))
+        count, lines = status.get("log_dropped", (0, 0))
+        self.log.told_dropped = count, lines
         self.health = Health.from_wire(status["health"]) if "health" in status else None
         self.endpoints = tuple(map(Endpoint.from_wire, status.get("endpoints", ())))
         self.ports = tuple(map(PortBinding.from_wire, status.get("ports", ())))
@@ -239,6 +242,7 @@ class Container:
             health=self.shown_health,
             health_check=config.health,
             endpoints=self.endpoints,
+            log_dropped=self.log.dropped,
         )
 
 

@@ -370,6 +370,7 @@ def _attach(container: Container, services: Services, held: Spawned | Adopted, o
     log.continues = True
     log.on_trouble = partial(_on_trouble, container, services)
     log.on_notice = partial(_on_notice, container)
+    log.on_dropped = partial(_on_dropped, container, services)
     log.on_full = partial(services.packer.take, container.directory)
     tty = None
     if held.tty is not None and held.stdout is not None and held.staging is not None:
@@ -404,6 +405,12 @@ def _on_trouble(container: Container, services: Services, trouble: str | None) -
         journal.info("log is written again", id=container.id, name=container.name)
     else:
         journal.error("log cannot be written", id=container.id, name=container.name, trouble=trouble)
+
+
+def _on_dropped(container: Container, services: Services, count: int, lines: int) -> None:
+    tell(container, services, "log_dropped", {"bytes": str(count), "lines": str(lines)})
+    services.records.save(container)
+    journal.warning("log was not written", id=container.id, name=container.name, bytes=count, lines=lines)
 
 
 def _on_notice(container: Container, notice: str) -> None:

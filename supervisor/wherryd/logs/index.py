@@ -13,6 +13,14 @@ A record is written *before* its bytes are moved. A crash between the two leaves
 nothing; the next one then has the same offset. Sixteen bytes divide a page, so a write that is cut
 short by a full disk or a kill never leaves half a record.
 
+Where bytes are missing, as a container was not to wait for its log, there are two records that cover
+nothing: one whose stream is DROPPED more than that of the bytes, and one that counts them (stream COUNT):
+
+    word  u64    lines << 4 | COUNT
+    time  i64    bytes
+
+For searching it is as the one before it.
+
 `steps` counts how often the clock was set back while this log was written. Records are therefore
 sorted by offset, and also by (steps, time): a search by time is right whatever the clock did.
 """
@@ -26,6 +34,8 @@ from dataclasses import dataclass
 
 STDOUT = 1
 STDERR = 2
+DROPPED = 8
+COUNT = 15
 RECORD_SIZE = 16
 MAX_STEPS = 0xFFF
 """More than 4095 steps back cannot be counted: from then on times are kept from going back."""
@@ -47,10 +57,28 @@ class Record:
         return _FORMAT.pack(self.offset << 16 | self.steps << 4 | self.stream, self.time)
 
 
-def unpack(data: bytes) -> list[tuple[int, int, int]]:
-    """Return (offset, stream, time) of each whole record in `data`."""
+def pack_gap(record: Record, *, count: int, lines: int) -> bytes:
+    """Return the two records that say what is missing; the first one says where, when and of which stream."""
+    return record.pack() + _FORMAT.pack(lines << 4 | COUNT, count)
+
+
+def unpack(data: bytes, before: int = 0) -> list[tuple[int, int, int]]:
+    """Return (offset, stream, time) of each whole record in `data`; `before`: the offset of the one before.
+
+    Of one that counts: the offset of the one before it, lines << 4 | COUNT, bytes.
+    """
     whole = len(data) - len(data) % RECORD_SIZE
-    return [(word >> 16, word & 0xF, when) for word, when in _FORMAT.iter_unpack(data[:whole])]
+    found = [(word >> 16, word & 0xF, word, when) for word, when in _FORMAT.iter_unpack(data[:whole])]
+    if not any([stream == COUNT for _, stream, _, _ in found]):  # noqa: C419 - half the time
+        return [(offset, stream, when) for offset, stream, _, when in found]
+    offsets = [offset for offset, _, _, _ in found]
+    for number, (_, stream, _, _) in enumerate(found):
+        if stream == COUNT:
+            offsets[number] = offsets[number - 1] if number else before
+    return [
+        (offset, word if stream == COUNT else stream, when)
+        for offset, (_, stream, word, when) in zip(offsets, found, strict=True)
+    ]
 
 
 class Index:
@@ -65,13 +93,21 @@ class Index:
 
     def record(self, number: int) -> Record:
         """Return one record; one past the end is a record of stream 0."""
-        data = os.pread(self.fd, RECORD_SIZE, number * RECORD_SIZE)
-        word, when = _FORMAT.unpack(data.ljust(RECORD_SIZE, b"\0"))
+        word, when = self._raw(number)
+        if word & 0xF == COUNT and number:
+            word, when = self._raw(number - 1)
+            return Record(offset=word >> 16, steps=word >> 4 & MAX_STEPS, stream=COUNT, time=when)
         return Record(offset=word >> 16, steps=word >> 4 & MAX_STEPS, stream=word & 0xF, time=when)
 
     def block(self, first: int, last: int) -> list[tuple[int, int, int]]:
         """Return (offset, stream, time) of the records first … last-1."""
-        return unpack(os.pread(self.fd, (last - first) * RECORD_SIZE, first * RECORD_SIZE))
+        data = os.pread(self.fd, (last - first) * RECORD_SIZE, first * RECORD_SIZE)
+        return unpack(data, self.record(first).offset)
+
+    def _raw(self, number: int) -> tuple[int, int]:
+        data = os.pread(self.fd, RECORD_SIZE, number * RECORD_SIZE)
+        word, when = _FORMAT.unpack(data.ljust(RECORD_SIZE, b"\0"))
+        return word, when
 
     def at_offset(self, offset: int) -> int:
         """Return the number of the last record that starts at or before `offset` (0 if there is none)."""
@@ -100,7 +136,7 @@ class Index:
         Less than all after a power failure (zeros at the end) or when the log was truncated by hand.
         """
         count = self.count()
-        while count and self.record(count - 1).stream not in (STDOUT, STDERR):
+        while count and self.record(count - 1).stream not in (STDOUT, STDERR, COUNT):
             count -= 1
         return bisect_right(range(count), size, key=lambda number: self.record(number).offset)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
+from wherry_protocol.log_options import LogDropped
 from wherryd.logs.followers import Followers
 from wherryd.logs.limits import LogLimits
 from wherryd.logs.packing import SMALLEST
@@ -31,7 +32,8 @@ class Log:
     """A container's log. `trouble` is why its bytes cannot be written now, or None.
 
     `on_trouble` is called in the trio thread when trouble changes, `on_notice` with a line about
-    what somebody did to the files, `on_full` when there is a full piece to be packed.
+    what somebody did to the files, `on_full` when there is a full piece to be packed, `on_dropped` with how
+    many bytes and lines were dropped when the log is written again.
     """
 
     def __init__(self, directory: Path, limits: LogLimits = LogLimits()) -> None:  # noqa: B008 - it is frozen
@@ -41,6 +43,9 @@ class Log:
         self.on_trouble: Callable[[str | None], None] | None = None
         self.on_notice: Callable[[str], None] | None = None
         self.on_full: Callable[[], None] | None = None
+        self.on_dropped: Callable[[int, int], None] | None = None
+        # What the log says of bytes and lines that were dropped.
+        self.told_dropped = (0, 0)
         self.changes = 0
         self.closed = False
         # From a run's begin until it is known, after its end, that no other follows: followers stay.
@@ -50,6 +55,7 @@ class Log:
         self.followers = Followers()
         self.segment = Segment(directory, limits, self.followers)
         self.turns_told = 0
+        self.dropped_now: list[tuple[int, int]] = []
         self.pump: LogPump | None = None
         # Read by the pump: it wakes the trio thread only when this is not 0.
         self.listeners = 0
@@ -147,7 +153,9 @@ class Log:
         self.legacy = (*[piece for piece in kept if piece is not None], last)
 
     def tidy(self) -> None:
-        """Have pieces removed that were kept for readers only, and are so no more."""
+        """Let go of what was kept for readers only, and is so no more."""
+        if not self.followers:
+            self.legacy = ()
         if self.segment.shelf.crowded and self.pump is not None:
             self.pump.tidy(self)
 
@@ -182,6 +190,21 @@ class Log:
         """Whether its full pieces are worth packing, and are to be."""
         limits = self.limits
         return limits.compress and limits.max_size >= SMALLEST and limits.max_file > 1
+
+    @property
+    def dropped(self) -> LogDropped:
+        """What was dropped so far, also of what the log does not say yet."""
+        count, lines = self.told_dropped
+        for overflow in [each.overflow for each in tuple(self.sources)]:
+            if overflow is not None:
+                count, lines = count + overflow.bytes, lines + overflow.lines
+        return LogDropped(bytes=count, lines=lines)
+
+    def tell_dropped(self, count: int, lines: int) -> None:
+        """Report that the log is written again, and what it has not."""
+        self.told_dropped = self.told_dropped[0] + count, self.told_dropped[1] + lines
+        if self.on_dropped is not None:
+            self.on_dropped(count, lines)
 
     def tell_full(self) -> None:
         """Report that there is a full piece."""

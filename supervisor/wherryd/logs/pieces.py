@@ -31,6 +31,9 @@ DIGITS = 15
 
 PACKED = ".gz"
 
+LOOK_BACK = 4096
+"""Records among which the last bytes of a stream are looked for."""
+
 _KEPT = re.compile(r"log\.(\d{15})(\.gz)?", re.ASCII)
 
 
@@ -111,6 +114,17 @@ class Piece:
     def read_nowait(self, count: int, place: int) -> bytes | None:
         """Return the same, or None when that had to wait for a disk."""
         return pread_nowait(self.data, count, place - self.base)
+
+    def ends_inside_line(self, stream: int) -> bool:
+        """Say whether the last byte of a stream is no end of a line; of one that is not found it is."""
+        index, end = Index(self.index), self.end()
+        count = index.count()
+        for number in range(count - 1, max(count - LOOK_BACK, 0) - 1, -1):
+            record = index.record(number)
+            if record.stream == stream and record.offset < end:
+                return self.read(1, end - 1) != b"\n"
+            end = min(end, record.offset)
+        return False
 
 
 class PackedPiece(Piece):

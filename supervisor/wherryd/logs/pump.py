@@ -5,9 +5,9 @@ can block for seconds when the disk is slow, and the supervisor's own loop must 
 It sleeps in its own epoll and has no timer, unless a log is in trouble, or waits for a reader before its
 next piece.
 
-Never drops a byte: what cannot be written stays in the pipe, whose writer then waits. Never takes a
-byte into memory. When this process is killed, what it had not moved is still in the pipes, for a
-successor that got duplicates of them.
+Never drops a byte: what cannot be written stays in the pipe, whose writer then waits, unless he asked not to
+(overflow.py). Never takes a byte into memory but for that. When this process is killed, what it had not moved
+is still in the pipes, for a successor that got duplicates of them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 THREAD_NAME = "wherryd: logs"
 RETRY = 0.25
 """Seconds between two tries to write a log that is in trouble."""
+RELIEF = 0.01
+AT_ONCE = 0.001
+"""The same of a container that does not wait: its pipe must not be full; and when it fills quickly."""
 HOLD = 0.002
 """Seconds between two looks whether a reader has come far enough for a log's next piece."""
 CLOSE_PATIENCE = 2.0
@@ -188,15 +191,21 @@ class LogPump:
         over = source.ended and not segment.held
         if over:
             self._end(source)
-        if moved or over:
+        if moved or over or source.log.dropped_now:
             self._changed(source.log)
 
     def _stick(self, source: Source, error: OSError) -> None:
         """Leave the source's bytes where they are, until a retry can write them."""
-        self._put_off(source, RETRY)
+        self._put_off(source, self._relieve(source))
         if source not in self._stuck:
             self._stuck.add(source)
             self._trouble(source.log, _describe(source.log, error))
+
+    def _relieve(self, source: Source) -> float:
+        """Drop what a container that is not to wait would have to wait for; return when to look again."""
+        if source.overflow is None:
+            return RETRY
+        return AT_ONCE if source.make_room(source.log.segment) else RELIEF
 
     def _put_off(self, source: Source, seconds: float) -> None:
         """Leave the source's bytes where they are for a while."""
@@ -216,6 +225,9 @@ class LogPump:
         for notice in log.segment.notices:
             self._tell(partial(log.tell_notice, notice))
         log.segment.notices.clear()
+        for count, lines in log.dropped_now:
+            self._tell(partial(log.tell_dropped, count, lines))
+        log.dropped_now.clear()
         if log.segment.turns != log.turns_told:
             log.turns_told = log.segment.turns
             if log.packs:
@@ -270,7 +282,10 @@ class LogPump:
 def _describe(log: Log, error: OSError) -> str:
     hint = _HINTS.get(error.errno or 0, "make it writable")
     path = error.filename or log.segment.path
-    return f"cannot write {path}: {error.strerror}: the container waits, nothing is lost; {hint}"
+    what = "the container waits, nothing is lost"
+    if not log.limits.blocking:
+        what = "the container does not wait, lines are dropped and counted"
+    return f"cannot write {path}: {error.strerror}: {what}; {hint}"
 
 
 def _fail(error: BaseException) -> None:

@@ -18,7 +18,7 @@ import trio
 
 from wherry_protocol.errors import KernelFailure
 from wherry_protocol.log_options import LogGap
-from wherryd.logs.index import RECORD_SIZE, STDERR, STDOUT, Index, unpack
+from wherryd.logs.index import COUNT, DROPPED, RECORD_SIZE, STDERR, STDOUT, Index, unpack
 from wherryd.logs.locate import BLOCK, RECORDS, Pieces, Place, Selection, locate
 from wherryd.logs.pieces import pread_nowait
 
@@ -121,6 +121,7 @@ class _Reading:
         self._number = 0
         self._buffer = b""
         self._buffer_at = 0
+        self._dropped = (0, 0)
 
     @property
     def place(self) -> int:
@@ -141,6 +142,9 @@ class _Reading:
         elif after is not None:
             # Somebody may have cut it meanwhile, before any of us was there to see.
             self._follower.place = min(after, self._log.end())
+        held = self._piece
+        # It may have been the last one already, and not the one with what he wants.
+        self._piece = held if held is not None and held.base <= self.place else None
         self._turn_to(self._piece)
 
     async def _locate(self, last: Piece, tail: int | None, begin: int, *, ends: bool) -> Place:
@@ -184,6 +188,11 @@ class _Reading:
         follower = self._follower
         while follower.place < end:
             for stop, stream, when in await self._spans(piece, end):
+                if stream & 0xF >= DROPPED:
+                    gap = self._gap(stream, when)
+                    if gap is not None:
+                        yield gap
+                    continue
                 if not self._selection.wants(stream, when):
                     follower.place = stop
                 while follower.place < stop:
@@ -194,6 +203,33 @@ class _Reading:
                     place = follower.place + len(data)
                     yield Chunk(stream, when, data, place)
                     follower.place = place
+        if follower.place == end == piece.end():
+            for gap in await self._gaps_at_end(piece, end):
+                yield gap
+
+    async def _gaps_at_end(self, piece: Piece, end: int) -> list[Chunk]:
+        """Return what is missing after the last byte, unless that was told."""
+        found: list[Chunk] = []
+        data = await _pread(piece.index, RECORDS * RECORD_SIZE, (self._number + 1) * RECORD_SIZE)
+        for offset, stream, when in unpack(data, end):
+            if offset != end or stream & 0xF < DROPPED:
+                break
+            self._number += 1
+            gap = self._gap(stream, when)
+            if gap is not None:
+                found.append(gap)
+        return found
+
+    def _gap(self, stream: int, when: int) -> Chunk | None:
+        """Return what says how much is missing, once both of its records have come by."""
+        if stream & 0xF != COUNT:
+            self._dropped = (stream & ~DROPPED, when)
+            return None
+        (of, at), self._dropped = self._dropped, (0, 0)
+        if not self._selection.wants(of, at):
+            return None
+        gap = LogGap(why="dropped", bytes=when, lines=stream >> 4)
+        return Chunk(of, at, b"", self.place, gap)
 
     async def _covering(self, last: Piece) -> Piece:
         """Return the piece with the next byte that there is."""

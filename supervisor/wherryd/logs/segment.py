@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from wherryd.kernel import failpoints
 from wherryd.logs import rotation
-from wherryd.logs.index import MAX_STEPS, RECORD_SIZE, STDOUT, Index, Record
+from wherryd.logs.index import DROPPED, MAX_STEPS, RECORD_SIZE, STDERR, STDOUT, Index, Record, pack_gap
+from wherryd.logs.overflow import waiting
 from wherryd.logs.pieces import Piece, begin_of, data_path, index_path, open_regular
 from wherryd.logs.shelf import Shelf
-from wherryd.logs.source import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,38 @@ class Segment:
                 break
         return self.end - start
 
+    def put(self, stream: int, data: bytes) -> int:
+        """Write bytes that are in no pipe any more to the end of the log; return how many. Raises OSError."""
+        self.held = False
+        self._settle()
+        if self._room <= 0 and not self._turn(stream):
+            return 0
+        self._note(stream)
+        some = data[: self._room if self._max_size else None]
+        written = os.pwrite(self._opened.data, some, self.end - self._base)
+        self.end += written
+        return written
+
+    def put_gap(self, stream: int, count: int, lines: int) -> bool:
+        """Say that bytes of `stream` are missing here; say whether that can be now. Raises OSError."""
+        self.held = False
+        self._settle()
+        if self._room <= 0 and not self._turn(stream):
+            return False
+        now = time.time_ns()
+        if self._last is None:
+            self._append(_successor(None, self.end, stream, now))
+        record = _successor(self._last, self.end, DROPPED | stream, now)
+        packed = pack_gap(record, count=count, lines=lines)
+        if os.pwrite(self._opened.index, packed, self._count * RECORD_SIZE) != len(packed):
+            raise OSError(ENOSPC, os.strerror(ENOSPC), index_path(self._directory))
+        self._count, self._last = self._count + 2, record
+        return True
+
+    def ends_inside_line(self, stream: int) -> bool:
+        """Say whether the last byte of a stream in this piece is no end of a line."""
+        return self.current is not None and self.current.ends_inside_line(stream)
+
     @property
     def _opened(self) -> Piece:
         piece = self.current
@@ -188,6 +220,7 @@ class Segment:
         index, old = Index(piece.index), list[Record]()
         if piece.identity == self._identity:
             old = [index.record(number) for number in range(index.usable(piece.base + size))]
+            old = [each for each in old if each.stream in (STDOUT, STDERR)]
         shift = base - piece.base
         return [
             Record(offset=each.offset + shift, stream=each.stream, time=each.time, steps=each.steps)
@@ -238,7 +271,8 @@ class Segment:
 
     def _append(self, record: Record) -> None:
         # A record that covers nothing is written over: a full disk is retried for hours.
-        covers_nothing = self._last is not None and self._last.offset == record.offset
+        last = self._last
+        covers_nothing = last is not None and last.offset == record.offset and last.stream < DROPPED
         number = self._count - covers_nothing
         self._put(self._opened.index, number, record)
         self._count, self._last = number + 1, record

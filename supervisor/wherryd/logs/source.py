@@ -6,13 +6,12 @@ instant, as long as another process holds duplicates of them: bytes are taken by
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
 import select
-import termios
 from errno import EIO
 from typing import TYPE_CHECKING
+
+from wherryd.logs.overflow import Overflow, resize, waiting
 
 if TYPE_CHECKING:
     from wherryd.logs.log import Log
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
 TURN = 1 << 20
 """At most this many bytes of one source before the others have their turn."""
-
-
-def waiting(fd: int) -> int:
-    """Return how many bytes a pipe holds (FIONREAD)."""
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, count)
-    return count[0]
 
 
 class Pipe:
@@ -44,6 +36,9 @@ class Pipe:
         self.left: int | None = None
         self.ended = False
         self.watched = False
+        self.overflow = None if log.limits.blocking else Overflow(number)
+        if self.overflow is not None:
+            resize(fd, log.limits.buffer)
 
     def look(self, events: int) -> None:
         """Take note of what epoll said of `fd`."""
@@ -52,13 +47,23 @@ class Pipe:
 
     def move(self, segment: Segment) -> int:
         """Move a turn of bytes to the segment. Raises OSError when they cannot be written."""
-        if self.ended:
-            return 0
-        moved = segment.take(self.fd, self.number, TURN if self.left is None else self.left)
+        moved = flush(self, segment)
+        if self.ended or segment.held or not (self.overflow is None or self.overflow.idle):
+            return moved
+        taken = segment.take(self.fd, self.number, TURN if self.left is None else self.left)
         if self.left is not None:
-            self.left -= moved
+            self.left -= taken
             self.ended = self.left <= 0 or waiting(self.fd) == 0
-        return moved
+        return moved + taken
+
+    def make_room(self, segment: Segment) -> bool:
+        """Drop what the container would have to wait for; say whether that was anything."""
+        if self.overflow is None:
+            return False
+        dropped = self.overflow.make_room(self.fd, segment)
+        if self.left is not None:
+            self.left -= dropped
+        return dropped > 0
 
     def give_up(self) -> None:
         """Make what the pipe holds now the last of it."""
@@ -87,15 +92,28 @@ class Terminal:
         self.watched = False
         self._out, self._in = staging
         os.set_blocking(fd, False)
+        self.overflow = None if log.limits.blocking else Overflow(number)
+        if self.overflow is not None:
+            resize(self._out, log.limits.buffer)
 
     def look(self, events: int) -> None:
         """Nothing to note: only reading tells a hung-up terminal that still holds bytes from an empty one."""
 
     def move(self, segment: Segment) -> int:
         """Move what was left in the staging pipe, then a turn from the terminal."""
-        moved = self._empty(segment)
+        moved = flush(self, segment)
+        if not (self.overflow is None or self.overflow.idle):
+            return moved
+        moved += self._empty(segment)
         self._fill()
         return moved + self._empty(segment)
+
+    def make_room(self, segment: Segment) -> bool:
+        """Drop what the container would have to wait for; say whether that was anything."""
+        if self.overflow is None:
+            return False
+        self._fill()
+        return self.overflow.make_room(self._out, segment) > 0
 
     def give_up(self) -> None:
         """Take what the terminal holds now as the last of it."""
@@ -128,3 +146,32 @@ class Terminal:
 
 
 Source = Pipe | Terminal
+
+
+def flush(source: Source, segment: Segment) -> int:
+    """Write what was kept aside, and what was dropped; return how many bytes that was. Raises OSError."""
+    overflow = source.overflow
+    if overflow is None or overflow.idle:
+        return 0
+    moved = 0
+    while overflow.head and (written := segment.put(source.number, overflow.head)):
+        overflow.head = overflow.head[written:]
+        moved += written
+    if overflow.head or not _tell(source, segment, overflow):
+        return moved
+    if overflow.rest:
+        written = segment.put(source.number, overflow.rest)
+        overflow.begin_line(written)
+        return moved + written
+    overflow.flushed()
+    return moved
+
+
+def _tell(source: Source, segment: Segment, overflow: Overflow) -> bool:
+    if not overflow.bytes:
+        return True
+    if not segment.put_gap(source.number, overflow.bytes, overflow.lines):
+        return False
+    source.log.dropped_now.append((overflow.bytes, overflow.lines))
+    overflow.bytes = overflow.lines = 0
+    return True
