@@ -308,6 +308,37 @@ async def test_a_step_that_fails_is_made_good_and_nothing_is_lost(
     assert sorted(each.name for each in tmp_path.glob("*new")) == []
 
 
+@pytest.mark.parametrize("step", ["rotate.begin", "rotate.linked", "rotate.indexed"])
+async def test_a_rotation_that_was_broken_off_is_finished_by_the_next_supervisor(
+    tmp_path: Path, step: str
+) -> None:
+    """It stops at the step for good; another pump goes on with the same pipe."""
+    data = numbered(0, 200)
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    limits = LogLimits(max_size=KIB, max_file=4)
+    first, log = LogPump(), Log.open(tmp_path, limits)
+    first.start()
+    failpoints.arm(f"{step}=error:EIO")
+    try:
+        first.attach(log, {1: os.dup(reading)})
+        await _until(lambda: log.trouble is not None)
+    finally:
+        first.close()
+        failpoints.arm(None)
+    assert log.interrupted() == (step != "rotate.begin")
+    second, log = LogPump(), Log.open(tmp_path, limits)
+    assert not log.interrupted()
+    second.start()
+    assert await Bench(second, log).text() == data[:KIB]
+    second.attach(log, {1: reading})
+    os.close(writing)
+    await log.wait_drained()
+    second.close()
+    assert await Bench(second, log).text() == data
+    assert sizes(tmp_path) == [KIB, len(data) - KIB]
+
+
 @pytest.mark.parametrize(
     "deed", ["truncate", "cut", "remove", "replace", "remove index", "remove old", "edit"]
 )

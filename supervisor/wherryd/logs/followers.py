@@ -15,6 +15,10 @@ EPISODE = 0.25
 """Seconds without a question after which the next one begins to count anew."""
 
 
+RETURN = 2.0
+"""Seconds for which another supervisor's readers are waited for: they look for us four times a second."""
+
+
 class Follower:
     """One reader. `place` is up to where he has what he wants."""
 
@@ -42,7 +46,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._all: tuple[Follower, ...] = ()
-        self._expected_until = 0.0
+        self._expected_until = self._awaited_until = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -62,8 +66,9 @@ class Followers:
         return min([each.place for each in self._all], default=None)
 
     def expect(self, seconds: float) -> None:
-        """Count on readers that come back within a time: another supervisor served them."""
-        self._expected_until = time.monotonic() + seconds
+        """Count on readers that come back within a time, and wait for them at first."""
+        now = time.monotonic()
+        self._expected_until, self._awaited_until = now + seconds, now + RETURN
 
     def want(self, end: int, now: float) -> bool:
         """Say whether somebody has still to read what is before a place."""
@@ -73,4 +78,4 @@ class Followers:
         """Say whether somebody who has still to read what is before a place goes on reading."""
         # Each one is to be asked.
         moving = [each.moves(now) for each in self._all if each.place < end]
-        return any(moving)
+        return now < self._awaited_until or any(moving)
