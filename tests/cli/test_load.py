@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clikit import detached, field, inspect, kept, ok, refused, wait_for
+from support.forms import SLOWNESS
 from support.imagekit import Built, docker_save, folder, layer, member, oci, pack, write_folder
 
 if TYPE_CHECKING:
@@ -210,7 +211,9 @@ def test_save_as_a_directory(store: Daemon, saved: Path, tmp_path: Path) -> None
 
 def test_a_killed_save_leaves_no_file(store: Daemon, tmp_path: Path, busybox_tar: Archives) -> None:
     """The archive has no name until it is whole."""
-    big = Built([busybox_tar.tar.read_bytes(), layer(member("big", bytes(256 << 20)))], tag="big:1")
+    big = Built(
+        [busybox_tar.tar.read_bytes(), layer(member("big", bytes(int((256 << 20) / SLOWNESS))))], tag="big:1"
+    )
     path = tmp_path / "big.tar"
     path.write_bytes(pack(oci(big)))
     ok(store, "load", "-qi", path)

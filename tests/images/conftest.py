@@ -102,5 +102,8 @@ def layer_extractions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def endless(tmp_path: Path) -> str:
     """An archive that takes minutes to unpack and little room: headers of empty files, again and again."""
     path = tmp_path / "endless.tar.gz"
-    path.write_bytes(gzip.compress(tar_bytes(member("f"))[:512] * 1_000_000, 1))
+    some = tar_bytes(member("f"))[:512] * 1000
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(1000):
+            file.write(some)
     return str(path)
