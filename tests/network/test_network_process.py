@@ -7,11 +7,11 @@ import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import HOST, PEER, Machine, eventually, network_process, published
+from support import proc
 from support.forms import rounds, within
 
 from wherry_protocol.networks import Endpoint
@@ -148,13 +148,17 @@ def test_one_that_is_killed_at_any_moment_leaves_nothing(machine: Machine) -> No
 
 
 def test_ports_and_networks_go_on_when_the_supervisor_is_killed_too(machine: Machine) -> None:
-    """Of wherry there is the launcher only then; the next supervisor puts right what changed meanwhile."""
+    """Of wherry there is the launcher only then; the next supervisor puts right what changed meanwhile.
+
+    The network process goes by itself, also if it is stopped.
+    """
     with machine.run(name="web", network="tiny", ports=(published(8080, 80),)) as box, box.place.server(80):
         machine.client.close()
-        process = network_process(machine)
+        process = proc.process(network_process(machine))
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
         machine.daemon.kill()
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+        assert eventually(lambda: not proc.alive(process)), "a process that was stopped stays for ever"
         with machine.peer.server(81):
             assert machine.peer.ask(HOST, 8080) == PEER
             assert box.place.ask(PEER, 81) == HOST

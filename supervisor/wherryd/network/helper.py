@@ -11,19 +11,22 @@ import errno
 import os
 import socket
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 import trio
 
-from wherry_protocol.errors import InternalError, KernelFailure
+from wherry_protocol.errors import KernelFailure
 from wherryd import journal
 from wherryd.launcher import wire
+from wherryd.network.questions import Asked
 from wherryd.workers import worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+    from wherryd.network.questions import Answer
 
 ANSWER_TIMEOUT = 30.0
 """Seconds for an answer: the kernel's network lock is held by others for milliseconds, so this is a hang."""
@@ -38,58 +41,7 @@ LIVES = 2
 RESTART_PAUSE = 0.2
 """Seconds before a process that ended gets a successor."""
 
-_HINTS = {
-    errno.EOPNOTSUPP: "the kernel lacks it: modprobe bridge veth nf_tables",
-    errno.EPERM: "the supervisor needs CAP_NET_ADMIN",
-    errno.ESRCH: "its container has just ended",
-}
-
 _MODULE = "wherryd.network.process.main"
-
-
-class Refused(KernelFailure):
-    """The kernel did not do what the process asked it for; `errno` says why."""
-
-
-class Answer(NamedTuple):
-    """What an operation returned. The descriptors are the caller's."""
-
-    value: Any
-    fds: list[int]
-
-    def close(self) -> None:
-        """Close the descriptors."""
-        for fd in self.fds:
-            os.close(fd)
-
-
-class Asked:
-    """A question whose answer has not come. `abandoned`: nobody waits for it any more."""
-
-    def __init__(self, op: str, message: bytes, fds: Sequence[int]) -> None:
-        self.op = op
-        self.message = message
-        self.fds = [os.dup(fd) for fd in fds]
-        """For a successor of the process, too."""
-        self.ended = 0
-        """How many processes ended when it was its turn."""
-        self.done = trio.Event()
-        self.answer: Answer | None = None
-        self.error: Exception | None = None
-        self.abandoned = False
-
-    def settle(self, *, answer: Answer | None = None, error: Exception | None = None) -> None:
-        """Have the answer or an error for whoever waits; a failure that nobody hears goes to the journal."""
-        self.answer, self.error = answer, error
-        for fd in self.fds:
-            os.close(fd)
-        self.fds.clear()
-        if self.abandoned:
-            if answer is not None:
-                answer.close()
-            if error is not None:
-                journal.warning("network operation failed", op=self.op, error=error)
-        self.done.set()
 
 
 class Helper:
@@ -141,7 +93,7 @@ class Helper:
         except BaseException:
             asked.abandoned = True
             raise
-        return _outcome(asked)
+        return asked.outcome
 
     def tell(self, op: str, *args: Any) -> None:
         """Have an operation done whose answer nobody waits for; a failure goes to the journal."""
@@ -231,7 +183,7 @@ class Helper:
             (number, *message), fds = received
             self._spoke, self._stillborn = True, 0
             count += 1
-            _settle(self._asked.pop(number), message, fds)
+            self._asked.pop(number).hear(message, fds)
 
     def _ask_again(self) -> None:
         """Have the next process do what the last one was asked and has not answered."""
@@ -254,32 +206,23 @@ class Helper:
         asked.settle(error=error)
 
 
-def _settle(asked: Asked, message: list[Any], fds: list[int]) -> None:
-    kind, *rest = message
-    if kind == "done":
-        asked.settle(answer=Answer(rest[0], fds))
-    elif kind == "refused":
-        what, number = rest
-        error = Refused(f"network: {what}: {os.strerror(number)}", errno=number, hint=_HINTS.get(number))
-        asked.settle(error=error)
-    else:
-        asked.settle(error=InternalError(f"network: {asked.op}: {rest[0]}"))
-
-
 @asynccontextmanager
 async def _process(theirs: socket.socket) -> AsyncGenerator[trio.Process]:
     """Run the process with its end of the socket, which nobody else has then."""
-    with theirs:
-        async with worker(_MODULE, str(theirs.fileno()), data=None, fds=(theirs.fileno(),)) as process:
+    with theirs, _lifeline() as lifeline:
+        fds = (theirs.fileno(), lifeline.fileno())
+        async with worker(_MODULE, f"{fds[0]} {fds[1]}", data=None, fds=fds) as process:
             theirs.close()
+            lifeline.close()
             yield process
 
 
-def _outcome(asked: Asked) -> Answer:
-    if asked.error is not None:
-        raise asked.error
-    assert asked.answer is not None  # noqa: S101 - an answer is one or the other
-    return asked.answer
+@contextmanager
+def _lifeline() -> Generator[IO[bytes]]:
+    """Yield the reading end of a pipe, whose other end goes with us."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(writer, "wb", buffering=0), open(reader, "rb", buffering=0) as lifeline:
+        yield lifeline
 
 
 def _try(sock: socket.socket, asked: Asked) -> bool:

@@ -5,14 +5,16 @@
                number "refused" what errno
                number "defect" text
 
-The argument is the number of its socket's descriptor. It keeps no state and ends when the socket does. Must
-never wait for anything but the kernel, nor import trio.
+The argument is two descriptors' numbers: its socket's, and a pipe's whose other end the supervisor has. It
+keeps no state and ends when the socket does. Must never wait for anything but the kernel, nor import trio.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -37,17 +39,26 @@ plain value, or Made. OSError is a refusal, its filename says of what.
 def main(argument: str) -> None:
     """Answer until the supervisor hangs up."""
     set_title("wherryd: network")
+    number, lifeline = map(int, argument.split())
+    _go_on_at_the_end_of(lifeline)
     ops: dict[str, Callable[..., Any]] = {}
     for name in MODULES:
         ops |= import_module(f"wherryd.network.process.{name}").OPS
-    with socket.socket(fileno=int(argument)) as sock:
+    with socket.socket(fileno=number) as sock:
         while (received := _receive(sock)) is not None:
-            (number, op, *args), fds = received
+            (asked, op, *args), fds = received
             try:
-                _answer(sock, number, ops[op], args, fds)
+                _answer(sock, asked, ops[op], args, fds)
             finally:
                 for fd in fds:
                     os.close(fd)
+
+
+def _go_on_at_the_end_of(lifeline: int) -> None:
+    """Have the kernel send SIGCONT when the supervisor ends: one that was stopped would stay for ever."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGCONT)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def _receive(sock: socket.socket) -> tuple[tuple[Any, ...], list[int]] | None:

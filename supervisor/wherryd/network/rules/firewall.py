@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
     from wherry_protocol.networks import Endpoint
     from wherryd.containers.container import Container
-    from wherryd.network.helper import Asked, Helper
+    from wherryd.network.helper import Helper
     from wherryd.network.model import Network
     from wherryd.network.names.naming import Names
+    from wherryd.network.questions import Asked
     from wherryd.network.rules.ruleset import Elements
 
 HOLDER_TIMEOUT = 2.0
