@@ -129,7 +129,7 @@ class Client(Verbs):
 
     def _give_back(self, wire: Wire) -> None:
         with self._lock:
-            if len(self._idle) < _IDLE_MAX and wire.reusable:
+            if len(self._idle) < _IDLE_MAX and wire.done:
                 self._idle.append(wire)
                 return
         wire.close()

@@ -6,6 +6,7 @@ still runs, unless it was detached.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -32,6 +33,9 @@ RECONNECT = 10.0
 
 RECONNECT_PAUSE = 0.1
 
+MOMENT = 3
+"""Milliseconds. Who prints more than a pipe holds may have to wait for so long, once."""
+
 _CHUNK = 1 << 16
 _TIOCSWINSZ = 0x5414
 
@@ -57,15 +61,28 @@ class Process:
             streams.close()
             raise
         streams.sent()
-        self.stdin: IO[bytes] | None = _file(streams, STDIN_FD, "wb", 0)
-        self.stdout: IO[bytes] | None = _file(streams, STDOUT_FD, "rb", -1)
-        self.stderr: IO[bytes] | None = _file(streams, STDERR_FD, "rb", -1)
+        self._files: dict[int, IO[bytes]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Our end of its standard input."""
+        return self._file(STDIN_FD, "wb", 0)
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Our end of its standard output."""
+        return self._file(STDOUT_FD, "rb", -1)
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """Our end of its standard error."""
+        return self._file(STDERR_FD, "rb", -1)
 
     @property
     def started(self) -> ExecStarted:
@@ -115,6 +132,7 @@ class Process:
         What processes that it left behind print after its end is not waited for.
         """
         talk = _Conversation(self, data)
+        talk.wait_a_moment()
         while not self._stream.ended:
             talk.turn()
         talk.finish()
@@ -144,14 +162,29 @@ class Process:
 
     def close(self) -> None:
         """Let go of it: a command that still runs is killed, with all that it started."""
-        for file in (self.stdin, self.stdout, self.stderr):
-            if file is not None:
-                file.close()
+        for file in self._files.values():
+            file.close()
         terminal, self.terminal = self.terminal, None
         if terminal is not None:
             os.close(terminal)
         self._stream.close()
         self._streams.close()
+
+    def pipe(self, number: int) -> int | None:
+        """Return our end of a stream's pipe, as the file of that stream has it; None if there is none."""
+        file = self._files.get(number)
+        return self._streams.ours.get(number) if file is None else file.fileno()
+
+    def _file(self, number: int, mode: str, buffering: int) -> IO[bytes] | None:
+        """Return the file of a pipe, made when it is asked for: many are read without one."""
+        file = self._files.get(number)
+        if file is None:
+            fd = self._streams.ours.pop(number, None)
+            if fd is None:
+                return None
+            # It owns the descriptor from here on.
+            file = self._files[number] = open(fd, mode, buffering)  # noqa: SIM115 - closed by close()
+        return file
 
     def _reconnect(self, error: ConnectionFailed) -> None:
         """Ask the next supervisor for the end."""
@@ -180,9 +213,10 @@ class _Conversation:
         self._input = process.stdin
         self._outputs: dict[int, bytearray] = {}
         self._out, self._err = bytearray(), bytearray()
-        for file, gathered in ((process.stdout, self._out), (process.stderr, self._err)):
-            if file is not None:
-                self._watch(file.fileno(), gathered)
+        for number, gathered in ((STDOUT_FD, self._out), (STDERR_FD, self._err)):
+            fd = process.pipe(number)
+            if fd is not None:
+                self._outputs[fd] = gathered
         if self._input is not None:
             os.set_blocking(self._input.fileno(), False)
 
@@ -196,45 +230,46 @@ class _Conversation:
         """Everything from standard error."""
         return bytes(self._err)
 
+    def wait_a_moment(self) -> None:
+        """Wait for the end of a command that has nothing to read, if that comes in a moment.
+
+        What it prints stays in its pipes, which would wake us as it comes, and each again as it is closed.
+        """
+        if self._input is None and _ready(MOMENT, self._process.fileno()):
+            self._receive()
+
     def turn(self) -> None:
         """Wait for something to happen and deal with all of it."""
-        poll = select.poll()
-        poll.register(self._process, select.POLLIN)
-        for fd in self._outputs:
-            poll.register(fd, select.POLLIN)
-        if self._input is not None:
-            poll.register(self._input, select.POLLOUT)
-        ready = {fd for fd, _events in poll.poll()}
-        if self._input is not None and self._input.fileno() in ready:
+        into = None if self._input is None else self._input.fileno()
+        ready = _ready(None, self._process.fileno(), *self._outputs, into=into)
+        if self._input is not None and into in ready:
             self._write(self._input)
-        for fd in ready & self._outputs.keys():
-            self._read(fd)
+        self._read(ready)
         if self._process.fileno() in ready:
-            self._process.receive()
-            if self._process.terminal is not None and self._process.terminal not in self._outputs:
-                self._watch(self._process.terminal, self._out)
+            self._receive()
 
     def finish(self) -> None:
         """Take what was printed before the end."""
-        for fd in tuple(self._outputs):
-            while self._read(fd):
-                pass
+        while self._outputs and (ready := _ready(0, *self._outputs)):
+            self._read(ready)
 
-    def _watch(self, fd: int, gathered: bytearray) -> None:
-        os.set_blocking(fd, False)
-        self._outputs[fd] = gathered
+    def _receive(self) -> None:
+        self._process.receive()
+        if self._process.terminal is not None:
+            self._outputs.setdefault(self._process.terminal, self._out)
 
-    def _read(self, fd: int) -> bool:
-        try:
-            data = os.read(fd, _CHUNK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""  # EIO: nobody has the terminal open any more
-        self._outputs[fd] += data
-        if not data:
-            del self._outputs[fd]
-        return bool(data)
+    def _read(self, ready: dict[int, int]) -> None:
+        """Read what is ready: only then, as it would wait for more otherwise."""
+        for fd in [fd for fd in self._outputs if fd in ready]:
+            try:
+                data = os.read(fd, _CHUNK) if ready[fd] & select.POLLIN else b""
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                data = b""  # nobody has the terminal open any more
+            self._outputs[fd] += data
+            if not data:
+                del self._outputs[fd]
 
     def _write(self, file: IO[bytes]) -> None:
         try:
@@ -248,7 +283,11 @@ class _Conversation:
         self._input = None
 
 
-def _file(streams: Streams, number: int, mode: str, buffering: int) -> IO[bytes] | None:
-    """Return a file of our end of a pipe, which owns the descriptor from here on."""
-    fd = streams.ours.pop(number, None)
-    return None if fd is None else open(fd, mode, buffering)
+def _ready(milliseconds: int | None, *fds: int, into: int | None = None) -> dict[int, int]:
+    """Return which descriptors can be read, or written `into`, once one can or the time is over, and why."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    if into is not None:
+        poll.register(into, select.POLLOUT)
+    return dict(poll.poll(milliseconds))

@@ -85,7 +85,8 @@ class Wire:
             if fds:
                 rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, pack(f"={len(fds)}i", *fds))
                 data = data[self._socket.sendmsg([data], [rights]) :]
-            self._socket.sendall(data)
+            if data:
+                self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             return  # the supervisor hung up: the next read says why
         except OSError as error:

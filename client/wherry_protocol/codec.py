@@ -117,8 +117,10 @@ def _is_map(frame: Any) -> bool:
 def _deeper_than(value: Any, room: int) -> bool:
     if room == 0:
         return True
-    items = value.values() if _is_map(value) else value
-    return any(type(item) in _NESTS and _deeper_than(item, room - 1) for item in items)
+    for item in value.values() if _is_map(value) else value:
+        if type(item) in _NESTS and _deeper_than(item, room - 1):
+            return True
+    return False
 
 
 def _refuse_extension(code: int, _data: bytes) -> Any:

@@ -20,4 +20,6 @@ class Lazy:
         self._name = name
 
     def __getattr__(self, attribute: str) -> object:
-        return getattr(import_module(self._name), attribute)
+        value: object = getattr(import_module(self._name), attribute)
+        setattr(self, attribute, value)  # from now on it is found without asking
+        return value

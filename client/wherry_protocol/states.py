@@ -29,9 +29,11 @@ class State(Enum):
     OPEN = "open"
     CLOSED = "after the end"
 
+    __hash__ = object.__hash__
+
 
 class Frame(Enum):
-    """What a frame is, and the end of the stream."""
+    """What a frame is, and the end of the stream. Every frame is looked up: not by a hash of its name."""
 
     HELLO = "hello"
     REQUEST = "request"
@@ -40,6 +42,8 @@ class Frame(Enum):
     ERROR = "error"
     REASON = "last error"
     END = "end of stream"
+
+    __hash__ = object.__hash__
 
 
 FROM_CLIENT = {

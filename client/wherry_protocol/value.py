@@ -113,6 +113,8 @@ class Value:
 
 def plain(value: Any) -> Any:
     """Return `value` in plain msgpack types: a Value becomes a map, a tuple a list."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Value):
         return value.to_wire()
     if _is(value, tuple) or _is(value, list):
@@ -121,6 +123,8 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     return value
 
+
+_PLAIN = frozenset((str, int, bool, bytes, float, type(None)))
 
 _KINDS: dict[Any, str] = {
     dict: "a map", list: "a list", str: "a string", bytes: "bytes", type(None): "nil", bool: "a boolean",

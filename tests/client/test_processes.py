@@ -63,6 +63,16 @@ def test_exec_feeds_more_than_a_pipe_holds_both_ways(client: Client) -> None:
     assert client.exec("c", ["cat"], input=b"").stdout == b""
 
 
+def test_exec_gathers_what_no_pipe_holds_and_waits_for_nobody_left_behind(client: Client) -> None:
+    """Whether the command ends in the moment in which nobody reads, or not."""
+    result = client.exec("c", ["sh", "-c", "head -c 300000 /dev/zero; head -c 200000 /dev/zero >&2"])
+    assert (result.exit_code, len(result.stdout), len(result.stderr)) == (0, 300000, 200000)
+    result = client.exec("c", ["sh", "-c", "sleep 1000 & echo here; echo there >&2; exit 4"])
+    assert (result.exit_code, result.stdout, result.stderr) == (4, b"here\n", b"there\n")
+    result = client.exec("c", ["sh", "-c", "echo early; sleep 0.1; echo late"])
+    assert (result.exit_code, result.stdout) == (0, b"early\nlate\n")
+
+
 def test_exec_with_a_terminal_returns_what_it_showed(client: Client) -> None:
     result = client.exec("c", ["sh", "-c", "tty; stty size; seq 1 5000; exit 4"], tty=True, tty_size=(9, 7))
     lines = result.stdout.split()
