@@ -199,6 +199,18 @@ def test_program_executes_the_first_that_can_be(outcome: Callable[[Program], str
     assert outcome(program) == "exit 0"
 
 
+def test_a_program_started_again_makes_its_own_calls_again(outcome: Callable[[Program], str]) -> None:
+    """Whatever was left of the last time: results, and what a process of then may have written there."""
+    program = Program()
+    program.step = "where"
+    program.chdir("/proc/self/fdinfo")
+    program.execve(["/bin/sh"], ("sh", "-c", "exit 6"), {})
+    for _ in range(3):
+        assert outcome(program) == "exit 6"
+        memory = program._memory
+        memory[: len(memory)] = b"\xff" * len(memory)
+
+
 def test_program_stops_at_the_call_that_fails_and_names_it(outcome: Callable[[Program], str]) -> None:
     program = Program()
     program.step = "first"

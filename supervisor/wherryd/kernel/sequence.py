@@ -84,8 +84,13 @@ class Sequence:
         return clone3_by(_start, self._lay_out(), flags | CLONE_VM | CLONE_VFORK, cgroup)
 
     def start_copy(self, flags: int, cgroup: int) -> tuple[int, int]:
-        """Do what `start` does, with a copy of our memory. Raises KernelError."""
-        self._memory = mmap.mmap(-1, self._size)
+        """Do what `start` does, with a copy of our memory. Raises KernelError.
+
+        But for the calls themselves, where their results can be read: what is started from one sequence more
+        than once, for one container, shares those with its forerunners.
+        """
+        if not isinstance(self._memory, mmap.mmap):
+            self._memory = mmap.mmap(-1, self._size)
         address = self._lay_out()
         if _start is not None:
             return clone3_by(_start, address, flags | CLONE_VFORK, cgroup)
@@ -116,6 +121,8 @@ class Sequence:
         None also if a signal ended it before. Of several execve that fail, "denied" is told before
         "not found", as shells do.
         """
+        if self._executes:
+            return None
         last = max((self._execve or 0) - 1, 0)
         # Where the last call before the execution was made, none before it failed.
         failed = self._failed(last if self._result(last) != _NEVER else 0)
@@ -124,6 +131,13 @@ class Sequence:
         index, number = failed
         step, op, path = self._names[index]
         return step, KernelError(op, path, number)
+
+    @property
+    def _executes(self) -> bool:
+        """Whether the first execution did not return, after a call that went well: as is to be expected."""
+        if not self._execve:
+            return False
+        return 0 <= self._result(self._execve - 1) < self._result(self._execve) == _NEVER
 
     def _failed(self, first: int) -> tuple[int, int] | None:
         """Return which call ended the process, and its errno; None if one from `first` on did not return."""
@@ -152,7 +166,7 @@ class Sequence:
     def _lay_out(self) -> int:
         """Put calls and data into the memory, with their addresses there; return the first call's.
 
-        The memory is new each time: what was in another process is not trusted. It is often where it was.
+        All of it, each time: what was in another process is not trusted. It is often where it was.
         """
         address, size = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)), self._size
         if self._image is None or self._image[:2] != (address, size):
