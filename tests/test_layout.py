@@ -21,6 +21,7 @@ LAUNCHER_PROCESS = (
     "kit",
     "loop",
     "main",
+    "moment",
     "oom",
     "peer",
     "plan",

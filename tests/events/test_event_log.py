@@ -67,6 +67,29 @@ async def test_what_is_read_is_what_was_told(rig: Rig) -> None:
     assert before <= event.time <= time.time_ns()
 
 
+async def test_what_was_put_off_is_told_before_anything_else_and_before_anybody_looks(rig: Rig) -> None:
+    def tell(actor: str) -> None:
+        for action in ("one", "two"):
+            rig.log.emit("container", action, actor)
+
+    rig.log.later(lambda: tell("a"))
+    rig.log.later(lambda: tell("b"))
+    rig.log.emit("container", "three", "c")
+    rig.log.later(lambda: tell("d"))
+    assert rig.log.last == 7
+    rig.records.flush()
+    told = [(event.actor, event.action) for event in await rig.read(after=0) if isinstance(event, Event)]
+    assert told == [
+        ("a", "one"),
+        ("a", "two"),
+        ("b", "one"),
+        ("b", "two"),
+        ("c", "three"),
+        ("d", "one"),
+        ("d", "two"),
+    ]
+
+
 async def test_numbers_go_on_over_restarts(tmp_path: Path) -> None:
     for first in (0, 3, 6):
         rig = Rig(tmp_path / "state.db")

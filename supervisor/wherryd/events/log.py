@@ -59,30 +59,48 @@ class EventLog:
 
     def __init__(self, store: Store, boot_id: str) -> None:
         self._store = store
-        self.last = _last_number(store, boot_id)
+        self._last = _last_number(store, boot_id)
+        self._late: list[Callable[[], None]] = []
         self.readers = 0
         self.stuck = False
         self.tally = Tally()
         self.on_emit: Callable[[], None] = _nobody_writes
         self._waiting: deque[Entry] = deque(maxlen=WINDOW)
-        self._trim_at = self.last + TRIM_EVERY
+        self._trim_at = self._last + TRIM_EVERY
         self._news = trio.Event()
+
+    @property
+    def last(self) -> int:
+        """The newest event's number."""
+        self.catch_up()
+        return self._last
 
     # -- telling --------------------------------------------------------------------------------------------
 
     def emit(self, kind: str, action: str, actor: str, attributes: Mapping[str, str] = NO_FACTS) -> None:
         """Tell that something happened: docker's type, its action, the id, and lasting facts."""
-        self.last += 1
+        self.catch_up()
+        self._last += 1
         self.tally.event(kind, action)
-        self._waiting.append((self.last, time.time_ns(), kind, action, actor, attributes))
+        self._waiting.append((self._last, time.time_ns(), kind, action, actor, attributes))
         self.on_emit()
         if self.stuck:
             self._wake()
 
+    def later(self, tell: Callable[[], None]) -> None:
+        """Have a function tell of what happened now when there is time, and before anything else is told."""
+        self._late.append(tell)
+
+    def catch_up(self) -> None:
+        """Tell what was put off."""
+        late, self._late = self._late, []
+        for tell in late:
+            tell()
+
     def retract(self) -> None:
         """Take the newest event back: what it told of could not be written, and nothing else came after."""
         self._waiting.pop()
-        self.last -= 1
+        self._last -= 1
 
     # -- writing, by the state writer -----------------------------------------------------------------------
 
@@ -97,16 +115,16 @@ class EventLog:
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
             self._store.add_events(batch[-1][0], _pack(batch))
-        if self.last >= self._trim_at:
-            self._store.drop_events(self.last - WINDOW)
+        if self._last >= self._trim_at:
+            self._store.drop_events(self._last - WINDOW)
 
     def written(self) -> None:
         """Take note that the transaction is committed, and wake the readers."""
         if not self._waiting:
             return
         self._waiting.clear()
-        if self.last >= self._trim_at:
-            self._trim_at = self.last + TRIM_EVERY
+        if self._last >= self._trim_at:
+            self._trim_at = self._last + TRIM_EVERY
         self._wake()
 
     def set_stuck(self, stuck: bool) -> None:

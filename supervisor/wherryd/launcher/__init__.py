@@ -7,6 +7,7 @@
 In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
     main.py     start-up
     loop.py     the event loop: requests in, exits out, never waiting for anybody
+    moment.py   what it does not look at while a command may end that has hardly begun
     entry.py    one container: its descriptors and what is known of it; exec_entry.py: one exec
     child.py    the forked child: applies a plan and executes
     root.py     the child's root file system

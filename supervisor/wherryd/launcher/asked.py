@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherryd.launcher.link import Link
-    from wherryd.launcher.outcome import Exit, Spawned, SpawnFailed
+    from wherryd.launcher.outcome import Exit, Ran, Spawned, SpawnFailed
 
 
 class Asked:
     """A start whose answer has not come. `abandoned`: it was called off, and nobody is called.
 
-    `link` leads to the launcher that was asked.
+    `link` leads to the launcher that was asked. The answer is one of three; `ran` is one to who asked for
+    something brief.
     """
 
     def __init__(self, name: str, link: Link) -> None:
@@ -27,6 +28,7 @@ class Asked:
         self.link = link
         self.answered = trio.Event()
         self.spawned: Spawned | None = None
+        self.ran: Ran | None = None
         self.failure: SpawnFailed | None = None
         self.abandoned = False
         self.then: Callable[[], None] | None = None

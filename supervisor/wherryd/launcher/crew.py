@@ -126,6 +126,11 @@ class Crew:
             due.append(self._due())
         return max(0.0, min(due) - time.monotonic()) if due else None
 
+    @property
+    def behind(self) -> bool:
+        """Whether an order waits for a worker."""
+        return bool(self._orders)
+
     def _due(self) -> float:
         return self._orders[0].since + (_SOON if len(self._hands) < self._enough else _PATIENCE)
 

@@ -30,9 +30,11 @@ class Entry:
     """A container from the request until its release. `failure` is why its command never executed.
 
     `sender` is who told last, of what carries credentials; a `doomed` process is killed once it is known.
+    Of a `brief` one the supervisor wants to hear of start and end at once, if the end comes in a moment.
     """
 
     note: bytes | None = None
+    brief = False
 
     def __init__(self, name: str, cgroup: str) -> None:
         self.id = name

@@ -16,9 +16,10 @@ SO_PASSCRED = 16
 class ExecEntry(Entry):
     """An exec from the request until its release. `note` is the supervisor's, to know it again."""
 
-    def __init__(self, name: str, note: bytes) -> None:
+    def __init__(self, name: str, note: bytes, *, brief: bool = False) -> None:
         super().__init__(name, "")
         self.note = note
+        self.brief = brief
 
     @property
     def over(self) -> bool:

@@ -125,14 +125,23 @@ class Launcher:
         return await self._start(plan.id, *join_request(plan, note, container, streams, lifeline))
 
     def ask_join(
-        self, plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None = None
+        self,
+        plan: ExecPlan,
+        note: bytes,
+        container: int,
+        streams: Sequence[int],
+        lifeline: int | None = None,
+        *,
+        brief: bool = False,
     ) -> Asked | None:
-        """Ask for what `join` starts, in this very step; as `ask`."""
+        """Ask for what `join` starts, in this very step; as `ask`.
+
+        `brief`: it may end in a moment, and all of the answer is then that it `ran`. `release` it even so.
+        """
         if self._current is None or plan.id in self._ledger.pending:
             return None
-        return self._ledger.ask(
-            self._current, plan.id, *join_request(plan, note, container, streams, lifeline)
-        )
+        request, fds = join_request(plan, note, container, streams, lifeline, brief=brief)
+        return self._ledger.ask(self._current, plan.id, request, fds)
 
     async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
         await self._settled(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wherryd import journal
 from wherryd.launcher.asked import Asked, Held
 from wherryd.launcher.orphan import wait_orphan
-from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed, descriptors
+from wherryd.launcher.outcome import Adopted, Exit, Ran, Spawned, SpawnFailed, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ class Ledger:
             "spawned": self._on_spawned,
             "failed": self._on_failed,
             "exited": self._on_exited,
+            "ran": self._on_ran,
             "held": self._on_held,
             "listed": self._on_listed,
         }
@@ -138,6 +139,26 @@ class Ledger:
         # A launcher that hung up tells on its next connection.
         if held is not None and (held.link is link or held.link.pid == link.pid):
             held.end(Exit(code=code, signal=signal))
+
+    def _on_ran(
+        self,
+        link: Link,
+        fds: list[int],
+        name: str,
+        pid: int,
+        code: int | None,
+        signal: int | None,
+        *_more: Any,
+    ) -> None:
+        pending = self.pending.pop(name, None)
+        if pending is None:
+            self._on_exited(link, fds, name, code, signal)  # asked for by the supervisor before us
+        elif pending.abandoned:
+            link.say("release", name)
+            pending.answer()
+        else:
+            pending.ran = Ran(pid=pid, exit=Exit(code=code, signal=signal))
+            pending.answer()
 
     def _on_held(
         self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *state: Any

@@ -18,6 +18,7 @@ from wherryd.launcher import wire
 from wherryd.launcher.crew import Crew, Order
 from wherryd.launcher.entry import Entry, make_stdio
 from wherryd.launcher.exec_entry import ExecEntry
+from wherryd.launcher.moment import Moment
 from wherryd.launcher.peer import Peer, accept
 
 TYPE_CHECKING = False
@@ -39,6 +40,8 @@ class Loop:
         self._entries: dict[str, Entry] = {}
         self._by_pid: dict[int, Entry] = {}
         self._early: dict[int, tuple[int | None, int | None]] = {}
+        self._begun: list[Entry] = []
+        self._moment = Moment(listener.fileno(), signals)
         self._peer: Peer | None = None
         self._crew = Crew(self._watch, self._unwatch, nofile)
         self._requests: dict[str, Callable[..., None]] = {
@@ -57,10 +60,13 @@ class Loop:
         """Serve until there is no reason to."""
         self._crew.hire()
         while self._peer or self._entries:
+            if self._peer and not self._crew.behind:
+                self._moment.wait(self._peer.fileno())
             for fd, events in self._poll.poll(self._crew.patience):
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it
                     handler(events)
+            self._tell_begun()
             self._crew.attend()
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
@@ -76,6 +82,8 @@ class Loop:
     def connect(self, sock: _socket.socket) -> None:
         """Take a supervisor's connection; an older one is a dead supervisor's."""
         self._disconnect()
+        for entry in self._entries.values():
+            entry.brief = False  # another supervisor asked for that
         self._peer = Peer(sock, self._poll)
         self._watch(sock.fileno(), self._on_peer)
         self._say("hello", wire.VERSION, os.getpid(), wire.HOLDING_SINCE)
@@ -141,9 +149,11 @@ class Loop:
 
         self._begin(entry, order)
 
-    def _exec(self, name: str, note: bytes, lifeline: bool, plan: bytes, *, fds: list[int]) -> None:
+    def _exec(
+        self, name: str, note: bytes, lifeline: bool, brief: bool, plan: bytes, *, fds: list[int]
+    ) -> None:
         failpoints.hit("launcher.exec")
-        entry = ExecEntry(name, note)
+        entry = ExecEntry(name, note, brief=brief)
         self._begin(entry, lambda: self._join_order(entry, lifeline, plan, fds))
 
     def _begin(self, entry: Entry, order: Callable[[], Order]) -> None:
@@ -159,18 +169,19 @@ class Loop:
             self._say("failed", name, "clone", failure.op, failure.path, failure.errno, failure.hint)
             return
         self._entries[name] = entry
+        self._moment.begin(entry)
         failpoints.hit("launcher.ordered")
 
     def _join_order(self, entry: Entry, lifeline: bool, plan: bytes, fds: list[int]) -> Order:
-        container, *streams = fds
+        given = [self._open_status(entry), *fds]
+        fds.clear()
         if lifeline:
-            entry.fds["lifeline"] = os.dup(streams.pop(0))
-        return Order(entry, plan, [self._open_status(entry), os.dup(container), *map(os.dup, streams)])
+            entry.fds["lifeline"] = given.pop(2)
+        return Order(entry, plan, given)
 
     def _open_status(self, entry: Entry) -> int:
         """Give the entry our end of its status socket and return the other."""
-        ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
         # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
         self._watch(ours.fileno(), lambda _events: self._on_status(entry, ours), 0)
         entry.watch(ours)
@@ -222,6 +233,7 @@ class Loop:
     def _on_status(self, entry: Entry, status: _socket.socket) -> None:
         entry.read_status()
         self._unwatch(status.fileno())
+        self._moment.end(entry)
         entry.close_status()
         failpoints.hit("launcher.told")
         if entry.pid:
@@ -233,8 +245,21 @@ class Loop:
             entry.call_off()  # its worker forked, and died before it could tell: nobody knows that process
         if entry.executing and entry.pid and entry.failure is None:
             entry.pending = False
-            self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))
+            self._begun.append(entry)
         self._settle(entry)
+
+    def _tell_begun(self) -> None:
+        """Tell which commands execute; that it has ended is told with it of a brief one.
+
+        Not of one that SIGKILL ended: who finds out why wants its descriptors.
+        """
+        begun, self._begun = self._begun, []
+        for entry in begun:
+            if entry.brief and entry.exit is not None and entry.exit[1] != _SIGKILL:
+                self._say("ran", entry.id, entry.pid, *entry.exit)
+                continue
+            self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))
+            self._settle(entry)
 
     def _on_signal(self, _events: int) -> None:
         os.read(self._signals, 4096)
@@ -273,7 +298,8 @@ class Loop:
         """Tell what is known of an ended container; a failed start is told when nothing of it is left."""
         if not entry.pending:
             if entry.exit is not None:
-                self._say("exited", entry.id, *entry.exit)
+                if entry not in self._begun:
+                    self._say("exited", entry.id, *entry.exit)
                 self._crew.prepare()
         elif entry.over:
             del self._entries[entry.id]

@@ -27,6 +27,14 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A process that is over already: there is no descriptor of it."""
+
+    pid: int
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spawned:
     """A container whose command executes, and our descriptors of it: the holder closes them.
 

@@ -23,15 +23,17 @@ class Frozen:
     """A value with keyword-only fields. Importing `dataclasses` would cost the launcher 2 MiB."""
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         cls._fields = tuple(cls.__annotations__)
+        cls._names = frozenset(cls._fields)
         cls._defaults = {name: cls.__dict__[name] for name in cls._fields if name in cls.__dict__}
 
     def __init__(self, **fields: Any) -> None:
         values = {**self._defaults, **fields}
-        if len(values) != len(self._fields) or not all(name in values for name in self._fields):
+        if values.keys() != self._names:
             expected = ", ".join(self._fields)
             raise TypeError(f"{type(self).__name__} has the fields {expected}, not {list(values)}")
         self.__dict__.update(values)

@@ -23,9 +23,16 @@ def spawn_request(plan: Plan, netns: int | None) -> tuple[bytes, tuple[int, ...]
 
 
 def join_request(
-    plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None
+    plan: ExecPlan,
+    note: bytes,
+    container: int,
+    streams: Sequence[int],
+    lifeline: int | None,
+    *,
+    brief: bool = False,
 ) -> tuple[bytes, tuple[int, ...]]:
     """Return the request for an exec, and the descriptors that go with it."""
     lifelines = () if lifeline is None else (lifeline,)
     packed = wire.pack(JOIN, *plan.to_wire())
-    return wire.pack("exec", plan.id, note, bool(lifelines), packed), (container, *lifelines, *streams)
+    request = wire.pack("exec", plan.id, note, bool(lifelines), brief, packed)
+    return request, (container, *lifelines, *streams)

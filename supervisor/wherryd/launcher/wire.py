@@ -5,7 +5,8 @@ Owns framing and descriptor passing. Must never block: a full socket is Blocking
 To the launcher:
     spawn id cgroup stdin terminal promise plan   promise: the directory's former name, and its successor's
                                            (with a network namespace, if the plan says so)
-    exec id note lifeline plan             (with the container's pidfd, a lifeline if so said, its streams)
+    exec id note lifeline brief plan       (with the container's pidfd, a lifeline if so said, its streams);
+                        brief: its start may be told a moment late, and with its end
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
     drop_lifeline id    of an exec that goes on without its client
@@ -16,6 +17,8 @@ From the launcher:
     spawned id pid kinds                    with one descriptor per kind
     failed id step op path errno hint       nothing of it is left
     exited id code signal                   one of the two is nil
+    ran id pid code signal                  spawned and exited at once, without descriptors, of a brief exec:
+                                           only to the supervisor that asked for it
     held id pid kinds code signal pending note   an answer to list, with the descriptors; no note: a container
     listed                                  the end of that
 
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 5
+VERSION = 6
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 HOLDING_SINCE = 4

@@ -1,9 +1,9 @@
 """Keeps execs from their request to their end.
 
 What needs no waiting is done in the step in which the launcher's word arrives: each turn of the event loop on
-the way would be felt. One task an exec, in the containers' nursery, sees to what takes its time: a start that
-hangs, a client that goes. When the supervisor goes, a started exec goes on: the launcher holds it, and the
-client's lifeline, for the next one.
+the way would be felt. What its client does not wait for is done a moment later. An exec that lasts longer has
+a task, in the containers' nursery, that sees to what takes its time: a start that hangs, a client that goes.
+When the supervisor goes, a started exec goes on: the launcher holds it, and its lifeline, for the next one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from wherryd.processes.caller import Caller
 from wherryd.processes.descriptors import close_all, copies
 from wherryd.processes.kin import kill_kin
 from wherryd.processes.unshown import show_nobody
+from wherryd.processes.young import Young
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,15 +35,12 @@ if TYPE_CHECKING:
     from wherryd.containers.services import Services
     from wherryd.launcher.asked import Asked
     from wherryd.launcher.exec_plan import ExecPlan
-    from wherryd.launcher.outcome import Spawned
+    from wherryd.launcher.outcome import Ran, Spawned
     from wherryd.processes.known import Known
     from wherryd.processes.session import Session
 
 START_TIMEOUT = 30.0
 """Seconds for entering the container; a file system in it may not answer."""
-
-MOMENT = 0.005
-"""Seconds in which a short command has ended: its start is then told with its end."""
 
 UNWATCHED = 0.05
 """Seconds in which most commands end: until then nobody looks whether their clients are still there."""
@@ -60,6 +58,9 @@ class Keeper:
         self._services = services
         self._nursery = nursery
         self._known = known
+        self._over: list[str] = []
+        self._young = Young(keep=self._start_keeping, let_go=self._let_go, catch_up=self._catch_up)
+        nursery.start_soon(self._young.run)
 
     def ask(
         self, session: Session, plan: ExecPlan, container: int, streams: Sequence[int], lifeline: int | None
@@ -67,14 +68,15 @@ class Keeper:
         """Ask the launcher for its process. The descriptors stay the caller's."""
         failpoints.hit("exec.join")
         note = session.note.pack()
-        asked = self._services.launcher.ask_join(plan, note, container, streams, lifeline)
+        brief = lifeline is not None and not plan.terminal
+        asked = self._services.launcher.ask_join(plan, note, container, streams, lifeline, brief=brief)
         self._known.asked.add(session.id)
         if asked is None:
             fds = copies((container, *streams, *(() if lifeline is None else (lifeline,))))
             self._nursery.start_soon(self._join, session, plan, fds, lifeline is not None)
             return
         asked.then = partial(self._guarded, session, partial(self._answered, session, asked))
-        self._nursery.start_soon(self._keep, session, asked)
+        self._young.add(session, asked)
 
     def adopt(self, session: Session, held: Spawned) -> None:
         """Go on with a process that the launcher held while there was no supervisor."""
@@ -85,7 +87,9 @@ class Keeper:
     # -- the start -------------------------------------------------------------------------------------------
 
     def _answered(self, session: Session, asked: Asked) -> None:
-        if asked.spawned is not None:
+        if asked.ran is not None:
+            self._ran(session, asked.ran)
+        elif asked.spawned is not None:
             self._begin(session, asked.spawned)
         elif asked.failure is not None:
             self._refuse(session, asked.failure)
@@ -94,10 +98,30 @@ class Keeper:
         failpoints.hit("exec.joined")
         self._enter(session, held)
         session.caller.started(session)
+        self._tell_start(session)
+        self._await_exit(session)
+
+    def _ran(self, session: Session, ran: Ran) -> None:
+        """Take the start and the end at once: its client first, the rest when there is time."""
+        failpoints.hit("exec.joined")
+        self._known.begun(session)
+        session.run(ran)
+        session.caller.started(session)
+        status = ExitStatus(code=ran.exit.code, signal=ran.exit.signal)
+        self._settle(session, status)
+        failpoints.hit("exec.ended")
+        self._over.append(session.id)
+        tell = partial(self._tell_life, session, status)
+        self._services.events.later(partial(self._guarded, session, tell))
+
+    def _tell_life(self, session: Session, status: ExitStatus) -> None:
+        self._tell_start(session)
+        self._tell_end(session, status)
+
+    def _tell_start(self, session: Session) -> None:
         for action in ("exec_create", "exec_start"):
             self._tell(session, f"{action}: {' '.join(session.note.args)}", {})
         session.log("exec started", pid=session.pid)
-        self._await_exit(session)
 
     def _enter(self, session: Session, held: Spawned) -> None:
         self._known.begun(session)
@@ -147,16 +171,23 @@ class Keeper:
         finally:
             close_all(fds)
 
-    # -- the task --------------------------------------------------------------------------------------------
+    # -- the tasks -------------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Do what was put off for those that ran."""
+        over, self._over = self._over, []
+        for exec_id in over:
+            self._services.launcher.release(exec_id)
+        self._services.events.catch_up()
+
+    def _start_keeping(self, session: Session, asked: Asked) -> None:
+        self._nursery.start_soon(self._keep, session, asked)
 
     async def _keep(self, session: Session, asked: Asked | None) -> None:
         """See to what takes longer than a moment."""
         try:
-            with trio.move_on_after(MOMENT):
-                await session.gone.wait()
-            if not session.gone.is_set():
-                session.caller.lasts()
-                await self._wait_begun(session, asked)
+            session.caller.lasts()
+            await self._wait_begun(session, asked)
             with trio.move_on_after(UNWATCHED):
                 await session.gone.wait()
             if not session.gone.is_set():
@@ -164,6 +195,7 @@ class Keeper:
             if not session.over.is_set():
                 await self._judge(session)
         finally:
+            self._catch_up()
             if not session.over.is_set():
                 await self._let_go(session, asked)
 
@@ -240,18 +272,21 @@ class Keeper:
     def _end(self, session: Session, status: ExitStatus) -> None:
         if session.over.is_set():
             return
+        try:
+            self._settle(session, status)
+        finally:
+            session.close()
+            failpoints.hit("exec.ended")
+            self._services.launcher.release(session.id)
+            self._tell_end(session, status)
+
+    def _settle(self, session: Session, status: ExitStatus) -> None:
         session.exit = status
         session.over.set()
         self._known.ended(session.id, status)
-        try:
-            session.caller.ended(status)
-        finally:
-            self._put_away(session, status)
+        session.caller.ended(status)
 
-    def _put_away(self, session: Session, status: ExitStatus) -> None:
-        session.close()
-        failpoints.hit("exec.ended")
-        self._services.launcher.release(session.id)
+    def _tell_end(self, session: Session, status: ExitStatus) -> None:
         code = status.exit_code
         facts = {"exitCode": "unknown" if code is None else str(code)}
         if status.oom_killed:

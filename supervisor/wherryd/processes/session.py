@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import ExitStatus
     from wherry_protocol.errors import WherryError
     from wherryd.containers.container import Container
-    from wherryd.launcher.outcome import Spawned
+    from wherryd.launcher.outcome import Ran, Spawned
     from wherryd.processes.caller import Caller
 
 
@@ -99,6 +99,12 @@ class Session:
         self.suspect = Suspect(held.pid, held.pidfd)
         self.begun.set()
         return self.suspect
+
+    def run(self, ran: Ran) -> None:
+        """Take note that it had a process, which is gone."""
+        self.pid = ran.pid
+        self.begun.set()
+        self.gone.set()
 
     def fail(self, error: WherryError) -> None:
         """Tell that there is no process, and never will be."""

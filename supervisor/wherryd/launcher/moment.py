@@ -1,0 +1,50 @@
+"""The moment in which a command may end that has hardly begun: only a word or an end wakes the launcher.
+
+A short command costs less when nobody looks at it on its way: its worker's words wait, and are read with its
+end. Owns which starts are under way. Must never keep anything else waiting: a container's start, an order
+that waits for a worker.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherryd.launcher.entry import Entry
+
+_MOMENT = 0.002
+"""Seconds from the order. Most commands that end soon need less than one of these two milliseconds."""
+
+
+class Moment:
+    """Starts under way: the brief ones, since when, and the others. The descriptors are what wakes always."""
+
+    def __init__(self, *fds: int) -> None:
+        self._fds = fds
+        self._brief: dict[Entry, float] = {}
+        self._others: set[Entry] = set()
+
+    def begin(self, entry: Entry) -> None:
+        """Take note of a start."""
+        if entry.brief:
+            self._brief[entry] = time.monotonic()
+        else:
+            self._others.add(entry)
+
+    def end(self, entry: Entry) -> None:
+        """Take note that its worker has told how it went."""
+        self._brief.pop(entry, None)
+        self._others.discard(entry)
+
+    def wait(self, peer: int) -> None:
+        """Wait until the moment is over, or something happens; not if a start that is not brief is on."""
+        if not self._brief or self._others:
+            return
+        left = next(iter(self._brief.values())) + _MOMENT - time.monotonic()
+        if left > 0:
+            poll = select.poll()
+            for fd in (peer, *self._fds):
+                poll.register(fd, select.POLLIN)
+            poll.poll(left * 1000)
