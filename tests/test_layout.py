@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STDLIB = sys.stdlib_module_names
 LAUNCHER_PROCESS = (
+    "bounding",
     "child",
     "crew",
     "entry",

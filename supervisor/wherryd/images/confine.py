@@ -59,7 +59,7 @@ def drop(capabilities: tuple[str, ...], highest: int, descriptors: int) -> None:
     program.set_rlimit("nofile", descriptors, descriptors)
     program.set_rlimit("core", 0, 0)
     program.set_no_new_privs()
-    program.limit_bounding(capabilities, highest)
+    program.limit_bounding(capabilities, range(highest + 1))
     program.set_capabilities(capabilities)
     failed = program.run()
     if failed is not None:

@@ -14,6 +14,10 @@ from wherryd.kernel.rlimits import number_of
 from wherryd.kernel.sequence import Sequence
 from wherryd.kernel.syscalls import KEYCTL_JOIN_SESSION_KEYRING
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_SECCOMP = 22
@@ -76,10 +80,10 @@ class Program(Sequence):
         limits = self.bytes(struct.pack("=QQ", soft & _UNLIMITED, hard & _UNLIMITED))
         self.add("prlimit64", 0, number_of(name), limits, pointers=(2,), op="setrlimit", path=name)
 
-    def limit_bounding(self, keep: tuple[str, ...], last: int) -> None:
-        """Drop all capabilities but `keep` from the bounding set; `last` is the highest. prctl(2)."""
+    def limit_bounding(self, keep: tuple[str, ...], present: Iterable[int]) -> None:
+        """Drop those of the `present` capabilities that `keep` lacks from the bounding set. prctl(2)."""
         kept = {NUMBERS[name] for name in keep}
-        for number in range(last + 1):
+        for number in present:
             if number not in kept:
                 self.add("prctl", _PR_CAPBSET_DROP, number, op="prctl PR_CAPBSET_DROP")
 

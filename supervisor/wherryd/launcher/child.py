@@ -70,12 +70,13 @@ def prepare(
     who: User,
     stdio: tuple[int, int, int],
     tasks: tuple[int, ...],
-    highest_cap: int,
+    bounding: tuple[int, ...],
     masked: Masked,
 ) -> Program:
     """Return the calls of the child, to the execution of the command.
 
-    `stdio` becomes 0, 1 and 2; `tasks` are what v1 cgroups are joined by, close-on-exec.
+    `stdio` becomes 0, 1 and 2; `tasks` are what v1 cgroups are joined by, close-on-exec; `bounding` is our
+    bounding set.
     """
     program = Program()
     _session(program, plan.title, stdio, tasks, _STATUS_FD, terminal=plan.terminal)
@@ -85,7 +86,7 @@ def prepare(
     if tasks and "cgroup" in plan.namespaces:
         # Once more: what it is in now is to be the root of what it sees.
         program.unshare(CLONE_NEWCGROUP)
-    _identity(program, plan, who, highest_cap)
+    _identity(program, plan, who, bounding)
     _execution(program, plan.args, dict(plan.env), who.home, plan.seccomp)
     return program
 
@@ -96,14 +97,14 @@ def prepare_join(
     stdio: tuple[int, int, int],
     tasks: tuple[int, ...],
     status: int,
-    highest_cap: int,
+    bounding: tuple[int, ...],
 ) -> Program:
     """Return the calls of a process that joins a container, whose namespaces the worker has taken on.
 
     Those of the process before are taken again, as far as they are the same.
     """
     own = (plan.terminal, plan.cwd, stdio, tasks, status)
-    entry = (plan.sandbox, own, highest_cap, (who.uid, who.gid, tuple(who.groups)))
+    entry = (plan.sandbox, own, bounding, (who.uid, who.gid, tuple(who.groups)))
     command = (plan.args, dict(plan.env), who.home, plan.sandbox.seccomp)
     return _known("join", (entry, command), _whole)
 
@@ -118,7 +119,7 @@ def _entry_calls(
     program: Program,
     sandbox: Sandbox,
     own: tuple[Any, ...],
-    highest_cap: int,
+    bounding: tuple[int, ...],
     who: tuple[int, int, tuple[int, ...]],
 ) -> None:
     terminal, cwd, stdio, tasks, status = own
@@ -130,7 +131,7 @@ def _entry_calls(
     program.chdir(cwd)
     _limits(program, sandbox.rlimits)
     _join_cgroups(program, tasks)
-    _identity_calls(program, sandbox.capabilities, highest_cap, *who, sandbox.no_new_privileges)
+    _identity_calls(program, sandbox.capabilities, bounding, *who, sandbox.no_new_privileges)
     program.step = "status"
     # Should our worker be killed before it can tell of the process, this tells: no cgroup of its own does.
     program.write(_STATUS_FD, wire.MARK)
@@ -203,22 +204,22 @@ def _join_cgroups(program: Program, tasks: tuple[int, ...]) -> None:
         program.write(fd, b"0")
 
 
-def _identity(program: Program, plan: Plan, who: User, highest_cap: int) -> None:
-    key = (plan.capabilities, highest_cap, who.uid, who.gid, tuple(who.groups), plan.no_new_privileges)
+def _identity(program: Program, plan: Plan, who: User, bounding: tuple[int, ...]) -> None:
+    key = (plan.capabilities, bounding, who.uid, who.gid, tuple(who.groups), plan.no_new_privileges)
     program.extend(_known("identity", key, _identity_calls))
 
 
 def _identity_calls(
     program: Program,
     capabilities: tuple[str, ...],
-    highest_cap: int,
+    bounding: tuple[int, ...],
     uid: int,
     gid: int,
     groups: tuple[int, ...],
     no_new_privileges: bool,
 ) -> None:
     program.step = "user"
-    program.limit_bounding(capabilities, highest_cap)
+    program.limit_bounding(capabilities, bounding)
     program.set_ids(uid, gid, groups)
     program.set_capabilities(() if uid else capabilities)
     if no_new_privileges:

@@ -46,7 +46,8 @@ _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 class Order:
     """A process to start: a packed plan, and the descriptors that go with it, ours to close.
 
-    `promise` is of a container's first process only: the root's `former` and `successor`.
+    `needs` are the capabilities that the process is to have, as bits. `promise` is of a container's first
+    process only: the root's `former` and `successor`.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class Order:
         entry: Entry,
         plan: bytes,
         fds: list[int],
+        needs: int,
         promise: tuple[str | None, str | None] | None = None,
     ) -> None:
         self.entry = entry
+        self.needs = needs
         self.plan = plan
         self.fds = fds
         self.promise = promise
@@ -75,6 +78,8 @@ class Hand:
         self.pid = pid
         self.pidfd = pidfd
         self.sock = sock
+        self.bounds: int | None = None
+        """The capabilities that it has kept for its children, as bits; None before its first order."""
         self.busy: Entry | None = None
         self.idle = False
         self.spent = 0.0
@@ -86,6 +91,10 @@ class Hand:
         """What waits until it has prepared."""
         self.ready = 0.0
         """Since when it has been free with a kit that has a root; 0 if it has none, or is not free."""
+
+    def suits(self, order: Order) -> bool:
+        """Say whether it can do it."""
+        return self.bounds is None or not order.needs & ~self.bounds
 
     def rest(self, word: bytes) -> None:
         """Take note that it is free."""
@@ -142,10 +151,10 @@ class Crew:
                 hand.next = order  # two at once in one directory would be one too many
                 return
         for hand in self._hands:
-            if hand.idle:
+            if hand.idle and hand.suits(order):
                 self._give(hand, order)
                 return
-        if not self._hands:
+        if not any(hand.suits(order) for hand in self._hands):
             try:
                 self.hire()
             except OSError:
@@ -222,14 +231,23 @@ class Crew:
             return
         hand.busy = None
         hand.preparing = False
-        if hand.next is not None:
-            order, hand.next = hand.next, None
+        order = self._next_for(hand)
+        if order is not None:
             self._give(hand, order)
-        elif self._orders:
-            self._give(hand, self._orders.popleft())
         else:
             hand.rest(word)
             self._thin()
+
+    def _next_for(self, hand: Hand) -> Order | None:
+        """Return what waits for it, or for any that suits."""
+        if hand.next is not None:
+            self._orders.appendleft(hand.next)
+            hand.next = None
+        for order in self._orders:
+            if hand.suits(order):
+                self._orders.remove(order)
+                return order
+        return None
 
     def _thin(self) -> None:
         """Keep one idle worker: one that can prepare the promised directory, if there is one."""
@@ -239,6 +257,8 @@ class Crew:
 
     def _give(self, hand: Hand, order: Order) -> None:
         hand.work(order.entry)
+        if hand.bounds is None:
+            hand.bounds = order.needs
         if order.promise is not None:
             hand.promise = order.promise[1]
         self._send(hand, order.plan, order.fds)  # if it died, the status socket, closed below, tells of it

@@ -30,6 +30,7 @@ from wherryd.launcher.status import Status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherryd.kernel.program import Program
+    from wherryd.launcher.bounding import Bounding
     from wherryd.launcher.oom import OomScore
     from wherryd.launcher.plan import Plan
 
@@ -56,9 +57,10 @@ class Job:
         if plan.network_fd:
             self._network = self._streams.pop()
 
-    def build(self, highest_cap: int) -> None:
+    def build(self, bounding: Bounding) -> None:
         """Take the steps of the plan up to the fork, and fork."""
         failpoints.hit("worker.build")
+        bounding.narrow(self.plan.capabilities)
         kit = self._namespaces()
         self._at("mounts")
         asked = source.clone_asked(self.plan)
@@ -73,7 +75,7 @@ class Job:
         who = user.resolve(self.plan.user)
         self._own_stdio(who, stdio)
         self._at("clone")
-        program = child.prepare(self.plan, who, stdio, self._tasks, highest_cap, kit.masked)
+        program = child.prepare(self.plan, who, stdio, self._tasks, bounding.present, kit.masked)
         failpoints.hit("worker.fork")
         self._fork(program, terminal)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherryd.kernel.program import Program
+    from wherryd.launcher.bounding import Bounding
     from wherryd.launcher.oom import OomScore
 
 _NULL = os.makedev(1, 3)
@@ -46,9 +47,10 @@ class Join:
         status, self._container, *self._streams = fds
         self.status = Status(status)
 
-    def build(self, highest_cap: int) -> None:
+    def build(self, bounding: Bounding) -> None:
         """Take the steps of the plan up to the fork, and fork."""
         failpoints.hit("worker.join")
+        bounding.narrow(self.plan.sandbox.capabilities)
         self.step = "cgroup"
         cgroup = open_cgroup(self.plan.sandbox.cgroup)
         tasks = tuple(map(open_tasks, self.plan.sandbox.v1_cgroups))
@@ -64,7 +66,7 @@ class Join:
         who = user.resolve_again(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
-        program = child.prepare_join(self.plan, who, stdio, tasks, self.status.fd, highest_cap)
+        program = child.prepare_join(self.plan, who, stdio, tasks, self.status.fd, bounding.present)
         self._fork(program, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:

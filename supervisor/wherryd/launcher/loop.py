@@ -135,6 +135,7 @@ class Loop:
         stdin: bool,
         terminal: bool,
         promise: tuple[str | None, str | None],
+        needs: int,
         plan: bytes,
         *,
         fds: list[int],
@@ -145,16 +146,16 @@ class Loop:
         def order() -> Order:
             theirs = make_stdio(entry, stdin=stdin, terminal=terminal)
             given = [self._open_status(entry), *theirs, *map(os.dup, fds)]
-            return Order(entry, plan, given, promise)
+            return Order(entry, plan, given, needs, promise)
 
         self._begin(entry, order)
 
     def _exec(
-        self, name: str, note: bytes, lifeline: bool, brief: bool, plan: bytes, *, fds: list[int]
+        self, name: str, note: bytes, lifeline: bool, brief: bool, needs: int, plan: bytes, *, fds: list[int]
     ) -> None:
         failpoints.hit("launcher.exec")
         entry = ExecEntry(name, note, brief=brief)
-        self._begin(entry, lambda: self._join_order(entry, lifeline, plan, fds))
+        self._begin(entry, lambda: self._join_order(entry, lifeline, needs, plan, fds))
 
     def _begin(self, entry: Entry, order: Callable[[], Order]) -> None:
         name = entry.id
@@ -172,12 +173,12 @@ class Loop:
         self._moment.begin(entry)
         failpoints.hit("launcher.ordered")
 
-    def _join_order(self, entry: Entry, lifeline: bool, plan: bytes, fds: list[int]) -> Order:
+    def _join_order(self, entry: Entry, lifeline: bool, needs: int, plan: bytes, fds: list[int]) -> Order:
         given = [self._open_status(entry), *fds]
         fds.clear()
         if lifeline:
             entry.fds["lifeline"] = given.pop(2)
-        return Order(entry, plan, given)
+        return Order(entry, plan, given, needs)
 
     def _open_status(self, entry: Entry) -> int:
         """Give the entry our end of its status socket and return the other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherryd.kernel.capabilities import NUMBERS
 from wherryd.launcher import wire
 from wherryd.launcher.exec_plan import JOIN
 
@@ -18,7 +19,8 @@ def spawn_request(plan: Plan, netns: int | None) -> tuple[bytes, tuple[int, ...]
     """Return the request for a container's start, and the descriptors that go with it."""
     packed = wire.pack(*plan.to_wire())
     promise = (plan.root.former, plan.root.successor)
-    request = wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, promise, packed)
+    needs = _bits(plan.capabilities)
+    request = wire.pack("spawn", plan.id, plan.cgroup, plan.stdin, plan.terminal, promise, needs, packed)
     return request, () if netns is None else (netns,)
 
 
@@ -34,5 +36,10 @@ def join_request(
     """Return the request for an exec, and the descriptors that go with it."""
     lifelines = () if lifeline is None else (lifeline,)
     packed = wire.pack(JOIN, *plan.to_wire())
-    request = wire.pack("exec", plan.id, note, bool(lifelines), brief, packed)
+    needs = _bits(plan.sandbox.capabilities)
+    request = wire.pack("exec", plan.id, note, bool(lifelines), brief, needs, packed)
     return request, (container, *lifelines, *streams)
+
+
+def _bits(capabilities: tuple[str, ...]) -> int:
+    return sum([1 << NUMBERS[name] for name in capabilities])

@@ -3,9 +3,9 @@
 Owns framing and descriptor passing. Must never block: a full socket is BlockingIOError.
 
 To the launcher:
-    spawn id cgroup stdin terminal promise plan   promise: the directory's former name, and its successor's
-                                           (with a network namespace, if the plan says so)
-    exec id note lifeline brief plan       (with the container's pidfd, a lifeline if so said, its streams);
+    spawn id cgroup stdin terminal promise needs plan   (with a network namespace, if the plan says so)
+                        promise: the directory's former name and its successor's; needs: capabilities, as bits
+    exec id note lifeline brief needs plan (with the container's pidfd, a lifeline if so said, its streams);
                         brief: its start may be told a moment late, and with its end
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input

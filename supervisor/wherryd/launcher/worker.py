@@ -20,7 +20,6 @@ import gc
 import os
 import sys
 
-from wherryd.kernel.capabilities import last_cap
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.program import Program
 from wherryd.kernel.rlimits import set_rlimit
@@ -30,6 +29,7 @@ from wherryd.kernel.syscalls import (
     sigprocmask,
 )
 from wherryd.launcher import wire
+from wherryd.launcher.bounding import Bounding
 from wherryd.launcher.exec_plan import JOIN
 from wherryd.launcher.job import Job
 from wherryd.launcher.join import Join
@@ -59,7 +59,7 @@ class Worker:
     def __init__(self, control: _socket.socket, host: int) -> None:
         self._control = control
         self._host = host
-        self._last_cap = last_cap()
+        self._bounding = Bounding()
         self._oom = OomScore()
         self._model: Plan | None = None
         self._kit: Kit | None = None
@@ -119,7 +119,7 @@ class Worker:
 
     def _do(self, job: Job | Join) -> None:
         try:
-            job.build(self._last_cap)
+            job.build(self._bounding)
         except OSError as error:
             job.status.failed(job.step, from_oserror(error, job.step))
         except Exception as error:  # noqa: BLE001 - a defect of ours is one container's, not the worker's
