@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.containers import NOTHING, ExitStatus, Output, Started
-from wherry_protocol.typed import Mapping  # noqa: TC001 - the codec evaluates annotations
+from wherry_protocol.typed import Any, ClassVar, Mapping  # noqa: TC001 - the codec evaluates annotations
 from wherry_protocol.value import Value
 
 
@@ -27,6 +27,16 @@ class ExecSpec(Value):
     tty: bool = False
     tty_size: tuple[int, int] | None = None
     streams: tuple[int, ...] = ()
+
+    _last: ClassVar[tuple[Any, ExecSpec] | None] = None
+
+    @classmethod
+    def from_wire(cls, data: Any, where: str = "", strict: bool = True) -> ExecSpec:
+        """Do as any value does; it is the very one of the last time, if that came from the same."""
+        last = cls._last
+        if last is None or last[0] != data:
+            last = cls._last = data, super().from_wire(data, where, strict)
+        return last[1]
 
 
 class ExecStarted(Value):

@@ -116,13 +116,22 @@ class Launcher:
             await asked.answered.wait()
 
     async def join(
-        self, plan: ExecPlan, note: bytes, container: int, streams: Sequence[int], lifeline: int | None = None
+        self,
+        plan: ExecPlan,
+        note: bytes,
+        container: int,
+        streams: Sequence[int],
+        lifeline: int | None = None,
+        *,
+        name: str = "",
     ) -> Spawned:
         """Start a process beside the first one of a container, whose pidfd is `container`.
 
         As `spawn`. The descriptors stay the caller's; `note` comes back with what a later supervisor adopts.
+        `name` is what the process is called, else by the plan's id.
         """
-        return await self._start(plan.id, *join_request(plan, note, container, streams, lifeline))
+        name = name or plan.id
+        return await self._start(name, *join_request(name, plan, note, container, streams, lifeline))
 
     def ask_join(
         self,
@@ -132,16 +141,18 @@ class Launcher:
         streams: Sequence[int],
         lifeline: int | None = None,
         *,
+        name: str = "",
         brief: bool = False,
     ) -> Asked | None:
         """Ask for what `join` starts, in this very step; as `ask`.
 
         `brief`: it may end in a moment, and all of the answer is then that it `ran`. `release` it even so.
         """
-        if self._current is None or plan.id in self._ledger.pending:
+        name = name or plan.id
+        if self._current is None or name in self._ledger.pending:
             return None
-        request, fds = join_request(plan, note, container, streams, lifeline, brief=brief)
-        return self._ledger.ask(self._current, plan.id, request, fds)
+        request, fds = join_request(name, plan, note, container, streams, lifeline, brief=brief)
+        return self._ledger.ask(self._current, name, request, fds)
 
     async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
         await self._settled(name)

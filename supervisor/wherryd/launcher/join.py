@@ -21,15 +21,13 @@ from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
 from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, setns
 from wherryd.launcher import child, user
-from wherryd.launcher.exec_plan import ExecPlan
 from wherryd.launcher.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from wherryd.kernel.program import Program
     from wherryd.launcher.bounding import Bounding
+    from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.oom import OomScore
 
 _NULL = os.makedev(1, 3)
@@ -40,8 +38,8 @@ class Join:
 
     entered = sum(FLAGS.values())
 
-    def __init__(self, fields: tuple[Any, ...], fds: list[int], oom: OomScore) -> None:
-        self.plan = ExecPlan.from_wire(fields)
+    def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore) -> None:
+        self.plan = plan
         self.step = "plan"
         self._oom = oom
         status, self._container, *self._streams = fds

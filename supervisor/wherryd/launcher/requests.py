@@ -25,6 +25,7 @@ def spawn_request(plan: Plan, netns: int | None) -> tuple[bytes, tuple[int, ...]
 
 
 def join_request(
+    name: str,
     plan: ExecPlan,
     note: bytes,
     container: int,
@@ -35,11 +36,21 @@ def join_request(
 ) -> tuple[bytes, tuple[int, ...]]:
     """Return the request for an exec, and the descriptors that go with it."""
     lifelines = () if lifeline is None else (lifeline,)
-    packed = wire.pack(JOIN, *plan.to_wire())
-    needs = _bits(plan.sandbox.capabilities)
-    request = wire.pack("exec", plan.id, note, bool(lifelines), brief, needs, packed)
+    _, needs, packed = _packed(plan)
+    request = wire.pack("exec", name, note, bool(lifelines), brief, needs, packed)
     return request, (container, *lifelines, *streams)
 
 
 def _bits(capabilities: tuple[str, ...]) -> int:
     return sum([1 << NUMBERS[name] for name in capabilities])
+
+
+_last: tuple[ExecPlan, int, bytes] | None = None
+
+
+def _packed(plan: ExecPlan) -> tuple[ExecPlan, int, bytes]:
+    """Return a plan with what it needs and its packed form, those of the last time if it is the last one."""
+    global _last  # noqa: PLW0603 - there is one wire
+    if _last is None or _last[0] is not plan:
+        _last = plan, _bits(plan.sandbox.capabilities), wire.pack(JOIN, *plan.to_wire())
+    return _last

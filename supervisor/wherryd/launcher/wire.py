@@ -127,6 +127,12 @@ def send_on(fd: int, data: bytes, fds: Sequence[int] = ()) -> None:
 
 def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:
     """Return the next message and its descriptors; None at the end. Raises BlockingIOError: none yet."""
+    received = receive_packed(sock)
+    return None if received is None else opened(*received)
+
+
+def receive_packed(sock: Socket) -> tuple[bytes, list[int]] | None:
+    """Do as `receive`, with a message that is packed still: see `opened`."""
     data, ancillary, flags, _ = sock.recvmsg(_INLINE_MAX + 1, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
     fds = [fd for _, _, rights in ancillary for fd in struct.unpack(f"{len(rights) // 4}i", rights)]
     if not data:
@@ -135,7 +141,12 @@ def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:
         for fd in fds:
             os.close(fd)
         raise ValueError("a message of the launcher protocol was cut: out of descriptors, or not our peer")
-    message = unpack(data)
+    return data, fds
+
+
+def opened(data: bytes, fds: list[int]) -> tuple[tuple[Any, ...], list[int]]:
+    """Return a message that was received packed, and the descriptors that are its own."""
+    message: tuple[Any, ...] = unpack(data)
     if message[0] != "memfd":
         return message, fds
     with open(fds[0], "rb") as file:

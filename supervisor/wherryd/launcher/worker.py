@@ -30,7 +30,7 @@ from wherryd.kernel.syscalls import (
 )
 from wherryd.launcher import wire
 from wherryd.launcher.bounding import Bounding
-from wherryd.launcher.exec_plan import JOIN
+from wherryd.launcher.exec_plan import JOIN, ExecPlan
 from wherryd.launcher.job import Job
 from wherryd.launcher.join import Join
 from wherryd.launcher.kit import TAKEN_ON, Kit, Shape
@@ -40,7 +40,7 @@ from wherryd.launcher.root import DESCRIPTORS_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 
 CONTROL_FD = 3
@@ -63,13 +63,14 @@ class Worker:
         self._oom = OomScore()
         self._model: Plan | None = None
         self._kit: Kit | None = None
+        self._last_join: tuple[bytes, ExecPlan] | None = None
 
     def run(self) -> None:
         """Serve until the launcher hangs up."""
         while True:
             try:
                 self._control.send(self._word())
-                request = wire.receive(self._control)
+                request = wire.receive_packed(self._control)
             except (BrokenPipeError, ConnectionResetError):
                 return
             if request is None:
@@ -81,13 +82,21 @@ class Worker:
             return READY if self._kit.rooted else FREE
         return SPENT if self._model is not None else FREE
 
-    def _obey(self, fields: tuple[Any, ...], fds: list[int]) -> None:
+    def _obey(self, data: bytes, fds: list[int]) -> None:
+        last = self._last_join
+        if last is not None and last[0] == data:
+            self._do(Join(last[1], fds, self._oom))
+            return
+        fields, own = wire.opened(data, fds)
         if fields[0] == PREPARE:
             self._prepare(rooted=fields[1])
         elif fields[0] == JOIN:
-            self._do(Join(fields[1:], fds, self._oom))
+            plan = ExecPlan.from_wire(fields[1:])
+            if own is fds:  # else the plan was elsewhere, in a file
+                self._last_join = data, plan
+            self._do(Join(plan, own, self._oom))
         else:
-            self._start(Plan.from_wire(fields), fds)
+            self._start(Plan.from_wire(fields), own)
 
     def _prepare(self, *, rooted: bool) -> None:
         model = self._model

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wherryd.containers.config import Config
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
+    from wherryd.launcher.exec_plan import ExecPlan
     from wherryd.launcher.handle import Adopted
 
 _SIGKILL = 9
@@ -44,6 +45,7 @@ class Execs:
         self._known = Known()
         self._keeper = Keeper(services, nursery, self._known)
         self._last: tuple[str, Config, Sandbox] | None = None
+        self._planned: tuple[Sandbox, ExecSpec, ExecPlan] | None = None
 
     def begin(
         self,
@@ -62,16 +64,15 @@ class Execs:
         KernelFailure.
         """
         try:
-            check_spec(spec)
             self._check_id(exec_id)
             container = self._services.registry.find(reference)
             run = running(container)
+            plan = self._plan(container, spec)
             if len(streams) != len(spec.streams):
                 raise BadRequest(f"exec: {len(streams)} streams came along, not {len(spec.streams)}")
             session = Session(
                 exec_id or new_id(), container, Note.new(container, spec.args, probe=probe), caller
             )
-            plan = plan_exec(session.id, container, self._sandbox(container), spec)
             self._keeper.ask(session, plan, run.pidfd, streams, lifeline)
         finally:
             close_all(streams if lifeline is None else (lifeline, *streams))
@@ -136,6 +137,15 @@ class Execs:
             raise BadRequest(f"exec: {exec_id[:80]!r} is no id", hint="64 hex digits")
         if exec_id in self._known or self._services.registry.get(exec_id):
             raise Conflict(f"exec: the id {exec_id} is taken")
+
+    def _plan(self, container: Container, spec: ExecSpec) -> ExecPlan:
+        """Return the plan of a request, the last one's if that asked for the same of the same container."""
+        sandbox = self._sandbox(container)
+        last = self._planned
+        if last is None or last[0] is not sandbox or last[1] is not spec:
+            check_spec(spec)
+            last = self._planned = sandbox, spec, plan_exec(container, sandbox, spec)
+        return last[2]
 
     def _sandbox(self, container: Container) -> Sandbox:
         """Return what a container's processes have in common; who executes one in it executes more."""

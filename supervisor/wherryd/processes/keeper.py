@@ -69,7 +69,9 @@ class Keeper:
         failpoints.hit("exec.join")
         note = session.note.pack()
         brief = lifeline is not None and not plan.terminal
-        asked = self._services.launcher.ask_join(plan, note, container, streams, lifeline, brief=brief)
+        asked = self._services.launcher.ask_join(
+            plan, note, container, streams, lifeline, name=session.id, brief=brief
+        )
         self._known.asked.add(session.id)
         if asked is None:
             fds = copies((container, *streams, *(() if lifeline is None else (lifeline,))))
@@ -157,7 +159,7 @@ class Keeper:
         try:
             with trio.fail_after(START_TIMEOUT):
                 held = await self._services.launcher.join(
-                    plan, session.note.pack(), container, streams, lifeline
+                    plan, session.note.pack(), container, streams, lifeline, name=session.id
                 )
         except SpawnFailed as failure:
             await self._explain(session, failure)

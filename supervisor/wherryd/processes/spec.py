@@ -39,11 +39,11 @@ def running(container: Container) -> Run:
     return container.run
 
 
-def plan_exec(exec_id: str, container: Container, sandbox: Sandbox, spec: ExecSpec) -> ExecPlan:
-    """Return the plan of a process beside the container's first one."""
+def plan_exec(container: Container, sandbox: Sandbox, spec: ExecSpec) -> ExecPlan:
+    """Return the plan of a process beside the container's first one; it may be executed more than once."""
     terminal = {"TERM": "xterm"} if spec.tty else {}
     return ExecPlan(
-        id=exec_id,
+        id=container.id,
         sandbox=sandbox,
         terminal=spec.tty,
         console_size=spec.tty_size,
