@@ -65,6 +65,8 @@ def test_exec_feeds_more_than_a_pipe_holds_both_ways(client: Client) -> None:
 
 def test_exec_gathers_what_no_pipe_holds_and_waits_for_nobody_left_behind(client: Client) -> None:
     """Whether the command ends in the moment in which nobody reads, or not."""
+    for number in range(20):
+        assert client.exec("c", ["echo", str(number)]).stdout == b"%d\n" % number
     result = client.exec("c", ["sh", "-c", "head -c 300000 /dev/zero; head -c 200000 /dev/zero >&2"])
     assert (result.exit_code, len(result.stdout), len(result.stderr)) == (0, 300000, 200000)
     result = client.exec("c", ["sh", "-c", "sleep 1000 & echo here; echo there >&2; exit 4"])

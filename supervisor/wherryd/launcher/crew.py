@@ -96,6 +96,11 @@ class Hand:
         """Say whether it can do it."""
         return self.bounds is None or not order.needs & ~self.bounds
 
+    @property
+    def width(self) -> float:
+        """How many capabilities it has kept."""
+        return math.inf if self.bounds is None else self.bounds.bit_count()
+
     def rest(self, word: bytes) -> None:
         """Take note that it is free."""
         now = time.monotonic()
@@ -250,9 +255,9 @@ class Crew:
         return None
 
     def _thin(self) -> None:
-        """Keep one idle worker: one that can prepare the promised directory, if there is one."""
+        """Keep one idle worker: one that can prepare the promised directory, else what most orders suit."""
         idle = [hand for hand in self._hands if hand.idle]
-        for hand in sorted(idle, key=lambda hand: hand.promise is None)[1:]:
+        for hand in sorted(idle, key=lambda hand: (hand.promise is None, -hand.width))[1:]:
             self._dismiss(hand)
 
     def _give(self, hand: Hand, order: Order) -> None:
