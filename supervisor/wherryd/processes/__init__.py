@@ -3,7 +3,7 @@
     execs.py          every exec of this supervisor, for requests; known.py has which there are
     keeper.py         keeps them from their start to their end; caller.py is who is told
     young.py          those that have hardly begun, most of which need no more keeping
-    session.py        one of them
+    session.py        one of them; telling.py is what events and journal say of it
     spec.py           from a request to the launcher's plan; refusals
     probe.py          probes of health, which are short execs
     unshown.py        a terminal that nobody shows

@@ -18,7 +18,6 @@ from wherry_protocol.errors import Conflict, InternalError, KernelFailure, Wherr
 from wherryd import journal
 from wherryd.containers.oom import last_kills
 from wherryd.containers.start_error import start_error
-from wherryd.containers.telling import tell
 from wherryd.kernel import failpoints
 from wherryd.kernel.errors import KernelError
 from wherryd.launcher.outcome import Exit, SpawnFailed
@@ -26,11 +25,12 @@ from wherryd.launcher.start import LauncherUnavailable
 from wherryd.processes.caller import Caller
 from wherryd.processes.descriptors import close_all, copies
 from wherryd.processes.kin import kill_kin
+from wherryd.processes.telling import tell_end, tell_life, tell_start
 from wherryd.processes.unshown import show_nobody
 from wherryd.processes.young import Young
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from wherryd.containers.services import Services
     from wherryd.launcher.asked import Asked
@@ -100,7 +100,7 @@ class Keeper:
         failpoints.hit("exec.joined")
         self._enter(session, held)
         session.caller.started(session)
-        self._tell_start(session)
+        tell_start(session, self._services)
         self._await_exit(session)
 
     def _ran(self, session: Session, ran: Ran) -> None:
@@ -113,17 +113,8 @@ class Keeper:
         self._settle(session, status)
         failpoints.hit("exec.ended")
         self._over.append(session.id)
-        tell = partial(self._tell_life, session, status)
+        tell = partial(tell_life, session, self._services, status)
         self._services.events.later(partial(self._guarded, session, tell))
-
-    def _tell_life(self, session: Session, status: ExitStatus) -> None:
-        self._tell_start(session)
-        self._tell_end(session, status)
-
-    def _tell_start(self, session: Session) -> None:
-        for action in ("exec_create", "exec_start"):
-            self._tell(session, f"{action}: {' '.join(session.note.args)}", {})
-        session.log("exec started", pid=session.pid)
 
     def _enter(self, session: Session, held: Spawned) -> None:
         self._known.begun(session)
@@ -280,25 +271,13 @@ class Keeper:
             session.close()
             failpoints.hit("exec.ended")
             self._services.launcher.release(session.id)
-            self._tell_end(session, status)
+            tell_end(session, self._services, status)
 
     def _settle(self, session: Session, status: ExitStatus) -> None:
         session.exit = status
         session.over.set()
         self._known.ended(session.id, status)
         session.caller.ended(status)
-
-    def _tell_end(self, session: Session, status: ExitStatus) -> None:
-        code = status.exit_code
-        facts = {"exitCode": "unknown" if code is None else str(code)}
-        if status.oom_killed:
-            facts["oomKilled"] = "true"
-        self._tell(session, "exec_die", facts)
-        session.log("exec ended", **facts)
-
-    def _tell(self, session: Session, action: str, facts: Mapping[str, str]) -> None:
-        if not session.probe:
-            tell(session.container, self._services, action, {"execID": session.id, **facts})
 
     def _guarded(self, session: Session, step: Callable[[], None]) -> None:
         """Take a step; a defect in it must end neither the launcher's task nor others' execs."""
