@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,6 +286,53 @@ async def test_who_only_looks_at_the_path_always_finds_a_file(pump: LogPump, tmp
             missing += not os.path.exists(data_path(tmp_path))
             await trio.lowlevel.checkpoint()
     assert missing == 0
+
+
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+async def test_a_disk_that_takes_no_new_file_is_waited_for(pump: LogPump, tmp_path: Path, kind: str) -> None:
+    """Told once, healed by itself, and every byte that is kept is there once."""
+    told: list[str | None] = []
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", disk], check=True)
+    try:
+        bench = bench_of(pump, disk, 64 * KIB, 2)
+        bench.log.on_trouble = told.append
+        if kind == "full":
+            spoil, mend = partial(_fill, disk / "filler"), (disk / "filler").unlink
+        else:
+            spoil, mend = partial(_cover, disk), partial(subprocess.run, ["umount", disk], check=True)
+        data = numbered(0, 30_000)
+        writing = bench.pipe()
+        os.write(writing, data[:1000])
+        await bench.grown(1000)
+        spoil()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, write_all_and_close, writing, data[1000:])
+            await _until(lambda: told)
+            await trio.sleep(0.6)  # two tries
+            assert len(told) == 1
+            mend()
+            with trio.fail_after(5):
+                await bench.log.wait_drained()
+        text = await bench.text()
+        assert data.endswith(text)
+        assert len(text) > 64 * KIB
+        assert told == [told[0], None]
+        assert bench.log.end() == len(data)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def _fill(path: Path) -> None:
+    with suppress(OSError):
+        path.write_bytes(bytes(1 << 20))
+
+
+def _cover(disk: Path) -> None:
+    """Make a disk read-only for whoever opens something by its path; what is open already stays so."""
+    subprocess.run(["mount", "--bind", disk, disk], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
 
 
 @pytest.mark.parametrize("step", ["rotate.begin", "rotate.linked", "rotate.indexed", "rotate.removed"])

@@ -173,7 +173,8 @@ class AsyncContainerVerbs(AsyncVerbsBase):
         """Iterate over what the container printed, with `follow` until it ends.
 
         `tail` is a number of lines from the end; `since` and `until` are seconds since the epoch;
-        `streams` are 1 (stdout, or the terminal) and 2 (stderr).
+        `streams` are 1 (stdout, or the terminal) and 2 (stderr). An Output with a `gap` has no data: it says
+        what is missing there.
         """
         return self.stream(
             containers.Logs(ref=ref, follow=follow, tail=tail, since=since, until=until, streams=streams)

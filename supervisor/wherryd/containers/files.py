@@ -1,6 +1,6 @@
 """A container's own directory on the host: the overlay's upper and work directories and its /etc files.
 
-<state>/containers/<id>/upper work log log.index hosts hostname resolv.conf
+<state>/containers/<id>/upper work log log.index hosts hostname resolv.conf, and what logs/pieces.py tells of
 """
 
 from __future__ import annotations
