@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import imagekit
+from support.forms import within
 
 from wherry import AsyncClient, BadRequest, Conflict, Event, HealthCheck, RunSpec, Volume
 
@@ -158,13 +159,13 @@ def test_nothing_is_asked_of_a_paused_container(wherryd: Daemon, busybox: Path) 
 def test_nothing_is_asked_while_its_files_are_read(wherryd: Daemon, busybox: Path) -> None:
     """An export whose reader takes its time keeps the container frozen: no probe fails for that."""
     with wherryd.client() as client:
-        made = client.run_detached(spec(busybox, shell("true", timeout=0.3, retries=1)))
+        made = client.run_detached(spec(busybox, shell("true", timeout=within(0.3), retries=1)))
         assert client.wait_healthy(made.id)
         place = client.last_event()
         frozen = Path(client.inspect(made.id).cgroup_path) / "cgroup.freeze"
         with wherryd.popen("export", made.id) as export:
             assert wait_for(lambda: frozen.read_text(encoding="ascii") == "1\n")
-            time.sleep(0.8)
+            time.sleep(within(0.8))
             export.communicate(timeout=PATIENCE)
         assert export.returncode == 0
         before = client.inspect(made.id).health
