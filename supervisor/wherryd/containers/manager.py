@@ -23,9 +23,10 @@ from wherryd.containers import (
     requirements,
     updating,
 )
+from wherryd.containers.launch import Launch
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove, remove_ended
-from wherryd.containers.supervise import Launch, Start, supervise
+from wherryd.containers.supervise import Start, supervise
 from wherryd.containers.telling import tell
 from wherryd.tasks import detached
 

@@ -1,6 +1,6 @@
 """The one task that owns a container's run, from its start to the record of its end.
 
-    launch   directory → cgroup → log → plan → spawn → pump       undone in reverse when a step fails
+    launch   until the command executes      see launch.py
     watch    exit from the launcher → last process gone → OOM counts → pipes drained      see run_end.py
     record   exit written to the state database → only then the launcher may forget it, and its groups go
 
@@ -10,52 +10,35 @@ When the supervisor shuts down the task is cancelled and the container goes on: 
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import time
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from wherry_protocol.containers import ExitStatus
-from wherry_protocol.errors import Conflict, InternalError, KernelFailure, NoSpace, WherryError
+from wherry_protocol.errors import InternalError, WherryError
 from wherryd import journal
-from wherryd.cgroups.waiting import kill_all, wait_empty
-from wherryd.containers import files, joining, warming
-from wherryd.containers.container import Run
+from wherryd.containers.launch import Launch, attach
 from wherryd.containers.lifecycle import Event, Phase
-from wherryd.containers.making import record
 from wherryd.containers.oom_verdict import OomState
 from wherryd.containers.removal import remove_ended
 from wherryd.containers.run_end import end_of
-from wherryd.containers.start_error import start_error
-from wherryd.containers.telling import tell, tell_end, tell_trouble
+from wherryd.containers.telling import tell, tell_end
 from wherryd.events.log import NO_FACTS
 from wherryd.kernel import failpoints
-from wherryd.launcher.handle import LOST, SpawnFailed
 from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
-    from wherryd.launcher.handle import Adopted, Asked, Spawned
-    from wherryd.launcher.plan import Plan
-    from wherryd.network.rules.firewall import Publishing
-
-START_TIMEOUT = 60.0
-"""Seconds for the child's set-up; it can hang on a volume whose file system does not answer."""
+    from wherryd.launcher.handle import Adopted
 
 
 LINGER = 5.0
 """Seconds that what was started under another supervisor stays, if it is to be removed at its end: whoever
 followed it looks for the next supervisor four times a second."""
-
-KILL_TIMEOUT = 5.0
-"""Seconds for the processes of a start whose launcher died; what is left then is stuck in the kernel."""
 
 
 class Start:
@@ -127,7 +110,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
     container.directory.mkdir(mode=0o700, exist_ok=True)
     container.log.prepare()
     container.log.followers.expect(LINGER)
-    container.run = _attach(container, services, held, container.log.end())
+    container.run = attach(container, services, held, container.log.end())
     container.exit = None
     container.oom.unseen = held.exit is not None
     container.lingers_until = trio.current_time() + LINGER
@@ -204,214 +187,3 @@ def _told(status: ExitStatus) -> dict[str, object]:
     if status.signal is not None:
         return {"signal": status.signal}
     return {"code": "unknown" if status.code is None else status.code}
-
-
-class Launch:
-    """A start on its way: what was set up, to be undone in reverse unless the command executes."""
-
-    def __init__(self, container: Container, services: Services) -> None:
-        self._container = container
-        self._services = services
-        self._undo = ExitStack()
-        self._plan: Plan | None = None
-        self._offset = 0
-        self._asked: Asked | None = None
-        self._failed: Exception | None = None
-        self._network: int | None = None
-        self._publishing: Publishing | None = None
-
-    def begin(self) -> None:
-        """Set everything up and ask the launcher, in this very step; `finish` is to follow, and tells errors.
-
-        A turn of the event loop earlier than its task could: it is what a start consists of.
-        """
-        if self._container.readers or warming.is_due(self._container.config):
-            return
-        try:
-            if joining.needs_namespace(self._container):
-                self._reserve()
-                if not self._join_nowait():
-                    return
-            plan = self._set_up()
-            self._asked = self._services.launcher.ask(plan, self._network)
-            failpoints.hit("start.asked")
-            self._publish()
-            self._record()
-        except Exception as error:  # noqa: BLE001 - `finish` raises it
-            self._failed = error
-
-    async def finish(self) -> Run:
-        """Wait until the command executes. Raises WherryError, and then nothing is left."""
-        container, services = self._container, self._services
-        with self._undo:
-            if self._failed is not None:
-                if self._asked is not None:
-                    await services.launcher.call_off(self._asked)
-                raise await services.networks.firewall.explained(self._failed)
-            if container.readers:
-                await container.readers.wait_gone()
-            if self._plan is None and warming.is_due(container.config):
-                await warming.warm(container.config)
-            if self._plan is None and joining.needs_namespace(container):
-                await self._join()
-            plan = self._plan or self._set_up()
-            self._publish()
-            if self._asked is None:
-                self._record()
-            await self._published()
-            spawned = await self._spawned(plan)
-            self._undo.pop_all()
-        self._let_go()
-        return _attach(container, services, spawned, self._offset)
-
-    def _set_up(self) -> Plan:
-        container, services = self._container, self._services
-        etc = joining.etc_files(container, services)
-        taken = files.prepare(container.directory, container.config, etc, services.spares)
-        group = services.group_of(container.id)
-        self._undo.callback(group.remove)
-        group.make(container.config.spec.limits)
-        if container.config.spec.limits.memory is not None:
-            self._undo.callback(services.oom.forget_start, container)
-            services.oom.watch_start(container, group)
-        plan = self._plan = services.plan_of(container.id, container.config, taken)
-        if journal.debugging():
-            journal.debug("plan", id=container.id, plan=plan.describe())
-        if not taken.log_ready:
-            _open_log(container)
-        self._undo.callback(_close_log, container)
-        self._offset = 0 if taken.log_ready else container.log.end()
-        return plan
-
-    def _join_nowait(self) -> bool:
-        """Take a network namespace that is ready; say whether there was one."""
-        namespace = joining.join_nowait(self._container, self._services)
-        if namespace is not None:
-            self._own(namespace)
-        return namespace is not None
-
-    async def _join(self) -> None:
-        try:
-            self._reserve()
-        except Conflict as error:
-            raise await self._services.networks.firewall.explained(error) from None
-        self._own(await joining.join(self._container, self._services))
-
-    def _reserve(self) -> None:
-        """Take the ports that are published, before anything is made."""
-        if not self._container.ports:
-            firewall = self._services.networks.firewall
-            firewall.reserve(self._container)
-            self._undo.callback(firewall.release, self._container)
-
-    def _publish(self) -> None:
-        if self._publishing is None and self._container.ports:
-            self._publishing = self._services.networks.firewall.publish_nowait(self._container)
-
-    async def _published(self) -> None:
-        """Wait until the published ports are reachable; a start without them is none."""
-        try:
-            await self._services.networks.firewall.published(self._publishing)
-        except BaseException:
-            if self._asked is not None:
-                await self._services.launcher.call_off(self._asked)
-            raise
-
-    def _own(self, namespace: int) -> None:
-        self._network = namespace
-        self._undo.callback(self._services.networks.detach, self._container)
-        self._undo.callback(self._let_go)
-
-    def _let_go(self) -> None:
-        """Close the network namespace: the container's processes hold it, or nobody shall."""
-        if self._network is not None:
-            os.close(self._network)
-            self._network = None
-
-    def _record(self) -> None:
-        """Put a first run on record, while it is set up: a full disk calls it off long before it executes."""
-        if not self._container.recorded:
-            record(self._container, self._services)
-            failpoints.hit("start.recorded")
-        elif self._container.endpoints:
-            # A crash must not forget which addresses are taken.
-            self._services.records.save(self._container)
-            self._services.records.flush()
-
-    async def _spawned(self, plan: Plan) -> Spawned:
-        container, launcher = self._container, self._services.launcher
-        try:
-            with trio.fail_after(START_TIMEOUT):
-                if self._asked is not None:
-                    return await launcher.answer(self._asked)
-                return await launcher.spawn(plan, self._network)
-        except SpawnFailed as error:
-            if error.step == LOST:
-                await self._end_unknown()
-            raise start_error(container.name, container.config.args[0], error) from error
-        except trio.TooSlowError as error:
-            raise KernelFailure(
-                f"container {container.name}: its set-up was not done after {START_TIMEOUT:.0f} s",
-                hint="does a volume lie on a file system that does not answer?",
-            ) from error
-
-    async def _end_unknown(self) -> None:
-        """The launcher died before it could tell of a process: whatever there is of one, nobody knows it."""
-        cgroup = self._services.cgroup_of(self._container.id)
-        with trio.CancelScope(shield=True):
-            kill_all(cgroup)
-            if not await wait_empty(cgroup, KILL_TIMEOUT):
-                journal.error("processes are stuck in the kernel", id=self._container.id, cgroup=cgroup)
-
-
-def _attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
-    """Hand the output to the log's pump and return the rest as this run's."""
-    log = container.log
-    log.continues = True
-    log.on_trouble = partial(_on_trouble, container, services)
-    log.on_notice = partial(_on_notice, container)
-    log.on_dropped = partial(_on_dropped, container, services)
-    log.on_full = partial(services.packer.take, container.directory)
-    tty = None
-    if held.tty is not None and held.stdout is not None and held.staging is not None:
-        tty = fcntl.fcntl(held.tty, fcntl.F_DUPFD_CLOEXEC, 3)
-        services.pump.attach(log, {1: held.tty}, tty=True, staging=(held.stdout, held.staging))
-    else:
-        streams = {number: fd for number, fd in ((1, held.stdout), (2, held.stderr)) if fd is not None}
-        services.pump.attach(log, streams)
-    container.pid = held.pid
-    return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
-
-
-def _close_log(container: Container) -> None:
-    if not container.log.continues:  # else its followers stay, and whoever tries again closes it
-        container.log.close()
-
-
-def _open_log(container: Container) -> None:
-    try:
-        container.log.prepare()
-    except OSError as error:
-        kind = NoSpace if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT) else KernelFailure
-        raise kind(
-            f"log {container.directory / 'log'}: {error.strerror}", errno=error.errno, path=error.filename
-        ) from error
-
-
-def _on_trouble(container: Container, services: Services, trouble: str | None) -> None:
-    container.log_trouble = trouble
-    tell_trouble(container, services, trouble)
-    if trouble is None:
-        journal.info("log is written again", id=container.id, name=container.name)
-    else:
-        journal.error("log cannot be written", id=container.id, name=container.name, trouble=trouble)
-
-
-def _on_dropped(container: Container, services: Services, count: int, lines: int) -> None:
-    tell(container, services, "log_dropped", {"bytes": str(count), "lines": str(lines)})
-    services.records.save(container)
-    journal.warning("log was not written", id=container.id, name=container.name, bytes=count, lines=lines)
-
-
-def _on_notice(container: Container, notice: str) -> None:
-    journal.warning("log was changed by somebody", id=container.id, name=container.name, notice=notice)
