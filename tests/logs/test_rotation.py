@@ -258,7 +258,7 @@ async def test_tail_of_the_path_by_name_gets_every_line(pump: LogPump, tmp_path:
     path = data_path(tmp_path)
     out = tmp_path / "out"
     with out.open("wb") as file:
-        process = subprocess.Popen(["tail", "-n", "+1", "-F", path], stdout=file, stderr=subprocess.PIPE)
+        process = subprocess.Popen(["tail", "-n", "+1", "-F", path], stdout=file, stderr=subprocess.DEVNULL)
     try:
         writing = bench.pipe()
         os.write(writing, b"line 0\n")
@@ -269,7 +269,7 @@ async def test_tail_of_the_path_by_name_gets_every_line(pump: LogPump, tmp_path:
         await _until(lambda: out.stat().st_size >= len(data))
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert out.read_bytes() == data
 
 
@@ -469,4 +469,4 @@ async def test_reading_and_rotating_leaves_no_descriptor(pump: LogPump, tmp_path
     async with aclosing(read(bench.log)) as chunks:
         await anext(chunks)
     await bench.text(tail=100)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from wherryd.kernel import failpoints
 from wherryd.logs import rotation
-from wherryd.logs.followers import PATIENCE
 from wherryd.logs.pieces import kept_places
 
 if TYPE_CHECKING:
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 EXTRA_FILES = 64
 EXTRA_BYTES = 8 << 20
 """What readers who are behind may cost beyond the limits of the log."""
+
+NAME_PATIENCE = 1.0
+"""Seconds for which one who follows by name is waited for, from when it matters; then he does not follow."""
 
 
 class Shelf:
@@ -52,7 +54,7 @@ class Shelf:
         """Take in a piece that was put aside."""
         self._known(piece.base).append(piece.base)
         if rotation.opened_by_others(piece.data):
-            self._left, self._left_at = piece, now
+            self._left, self._left_at = piece, 0.0
         self.tidy(piece.end(), now)
 
     def tidy(self, end: int, now: float) -> None:
@@ -69,7 +71,8 @@ class Shelf:
         left = self._left
         if left is None:
             return False
-        if now - self._left_at < PATIENCE and rotation.opened_by_others(left.data):
+        self._left_at = self._left_at or now
+        if now - self._left_at < NAME_PATIENCE and rotation.opened_by_others(left.data):
             return True
         self._left = None
         return False
