@@ -1,10 +1,10 @@
 """The containers of a chaos run, and the account of each: what it wrote, how it was ended, what may be lost.
 
 What may be lost, and nothing else:
-    the launcher is killed   nothing, as long as the supervisor lives: it has every pipe, and the kernel tells
-                             it each exit (before Linux 6.15 they are unknown)
-    then the supervisor too  of the containers of that launcher: what their pipes hold at that moment, and the
-                             exit, which is called unknown; they are ended: nobody can take them back
+    the launcher is killed      nothing: the supervisor has every pipe, and gives it to the next launcher; the
+                                kernel tells it each exit (before Linux 6.15 they are unknown)
+    and at once the supervisor  what the pipes hold at that moment, and the exits, which are called unknown:
+                                the containers are ended, as nobody can take them back
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def checksum(seed: int, number: int) -> int:
 
 @dataclass
 class Member:
-    """A container. `end` is how we ended it; `orphan`: its launcher died; `lost`: its supervisor died too."""
+    """A container. `end` is how we ended it; `orphan`: its launcher died; `lost`: and our supervisor."""
 
     name: str
     seed: int
@@ -147,10 +147,12 @@ class Fleet:
         for member in (*self.alive, *self.ended):
             member.orphan = True
 
-    def supervisor_died(self) -> None:
+    def both_died(self) -> None:
         """Note who has nobody left that could take it back."""
         for member in (*self.alive, *self.ended):
-            member.lost = member.orphan
+            member.lost = True
+        self.ended += self.alive
+        self.alive.clear()
 
     def account(self, client: Client, sums: Sums) -> None:
         """Hold every ended one to the promise, and remove it."""

@@ -20,8 +20,6 @@ from fleet import Fleet, Sums
 from support.forms import LONG, rounds, within
 from support.proc import descendants
 
-from wherry import RunSpec
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 FLEET = 4
-NO_ARGUMENTS = 99
 PATIENCE = within(20.0)
 PLAN = {
     "kill the supervisor": rounds(short=3, long=100),
@@ -81,14 +78,6 @@ class Chaos:
             while len(self.fleet.alive) < FLEET:
                 self.fleet.start(client)
 
-    def _launcher(self) -> int:
-        """Return the launcher's process id; when the last one was killed, a start makes the next."""
-        with self.daemon.client() as client:
-            if client.info().launcher_pid is None:
-                spec = RunSpec(image=os.fspath(self.fleet.image), command=("/writer",), auto_remove=True)
-                assert client.run(spec).exit_code == NO_ARGUMENTS
-        return self.daemon.launcher_pid
-
     def _end_some(self) -> None:
         for _ in range(self.random.randrange(3)):
             self.fleet.end_one()
@@ -96,30 +85,31 @@ class Chaos:
     def kill_supervisor(self) -> None:
         """It is away for a moment, in which some end."""
         self.daemon.kill()
-        self.fleet.supervisor_died()
         self._end_some()
         time.sleep(self.random.uniform(0, 0.2))
         self.daemon.start()
 
     def kill_launcher(self) -> None:
-        """What it held goes on, and ends before a successor of the supervisor could miss it; or does not."""
-        os.kill(self._launcher(), signal.SIGKILL)
+        """What it held goes on, and another one has it, also for the supervisor's successor."""
+        launcher = self.daemon.launcher_pid
+        os.kill(launcher, signal.SIGKILL)
         self.fleet.launcher_died()
         self._end_some()
+        deadline = time.monotonic() + PATIENCE
+        with self.daemon.client() as client:
+            while client.info().launcher_pid in (None, launcher):
+                assert time.monotonic() < deadline, "nobody has what the launcher held"
 
     def kill_both(self) -> None:
         """Nobody is left who holds anything."""
-        launcher = self._launcher()
+        launcher = self.daemon.launcher_pid
         self.daemon.look_around()
         with _stopped(launcher):
             self._end_some()
             self.daemon.kill()
             os.kill(launcher, signal.SIGKILL)
-        self.fleet.launcher_died()
-        self.fleet.supervisor_died()
+        self.fleet.both_died()
         self.daemon.start()
-        self.fleet.ended += self.fleet.alive
-        self.fleet.alive.clear()
 
     def stop_supervisor(self) -> None:
         """It hangs for a while."""
@@ -129,7 +119,7 @@ class Chaos:
 
     def stop_launcher(self) -> None:
         """As it does."""
-        with _stopped(self._launcher()):
+        with _stopped(self.daemon.launcher_pid):
             self._end_some()
             time.sleep(self.random.uniform(0.1, 0.5))
 

@@ -152,6 +152,32 @@ async def test_death_of_the_launcher_is_survived(ground: Ground) -> None:
         assert (await finish(launcher, again))[0].code == 6
 
 
+async def test_next_launcher_has_what_a_dead_one_held(ground: Ground) -> None:
+    """So that the next supervisor gets it, with its end; also when that comes while there is none."""
+    async with open_launcher(ground.run_dir) as launcher:
+        plans = [ground.plan("sh", "-c", "read x; exit 5", stdin=True) for _ in range(2)]
+        started = [await launcher.spawn(plan) for plan in plans]
+        old = launcher.pid
+        assert old is not None
+        os.kill(old, signal.SIGKILL)
+        with trio.fail_after(TIMEOUT):
+            while launcher.pid in (None, old):
+                await trio.sleep(0.01)
+        kept = launcher.pid
+    os.write(started[0].stdin or -1, b"\n")
+    await wait_gone(started[0].pid)
+    for each in started:
+        each.close()
+    async with open_launcher(ground.run_dir) as launcher:
+        assert launcher.pid == kept
+        assert sorted(each.id for each in launcher.adopted) == [plan.id for plan in plans]
+        os.write(launcher.adopted[1].stdin or -1, b"\n")
+        for each in launcher.adopted:
+            assert (await finish(launcher, each))[0] in (Exit(code=5), Exit()), "guessed"
+    assert kept is not None
+    await wait_gone(kept)
+
+
 async def test_start_in_flight_when_the_launcher_dies_fails_clearly(ground: Ground) -> None:
     async with open_launcher(ground.run_dir) as launcher, trio.open_nursery() as nursery:
         pid = launcher.pid

@@ -68,6 +68,7 @@ POINTS = {
     "launcher.exec": "the launcher was asked for an exec",
     "launcher.exited": "a process was reaped, the supervisor does not know",
     "launcher.release": "the launcher is about to forget",
+    "launcher.keep": "a new launcher is given what a dead one held",
     "launcher.list": "a new supervisor asks what there is",
     "worker.build": "a worker begins to set a container up (error)",
     "worker.fork": "a worker is about to fork the first process (error)",

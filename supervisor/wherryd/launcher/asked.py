@@ -5,6 +5,7 @@ Both have an event for a task to wait for, and a function to be called in the ve
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,9 +24,10 @@ class Asked:
     something brief.
     """
 
-    def __init__(self, name: str, link: Link) -> None:
+    def __init__(self, name: str, link: Link, note: bytes | None = None) -> None:
         self.name = name
         self.link = link
+        self.note = note
         self.answered = trio.Event()
         self.spawned: Spawned | None = None
         self.ran: Ran | None = None
@@ -42,14 +44,31 @@ class Asked:
 
 
 class Held:
-    """A process from its start until its release. `link` leads to the launcher that is its parent."""
+    """A process from its start until its release. `link` leads to the launcher that holds it.
 
-    def __init__(self, pidfd: int, link: Link) -> None:
-        self.pidfd = pidfd
+    `fds` are duplicates of all that the launcher holds, by kind, for the day when it dies.
+    """
+
+    def __init__(self, process: Spawned, link: Link, note: bytes | None) -> None:
+        self.pid = process.pid
+        self.fds = {kind: os.dup(fd) for kind, fd in process.descriptors()}
+        self.note = note
         self.link = link
+        self.orphan = False
         self.exit: Exit | None = None
         self.ended: trio.Event | None = None
         self.then: Callable[[Exit], None] | None = None
+
+    def drop(self, kind: str) -> None:
+        """Close a descriptor, if there is one of the kind."""
+        fd = self.fds.pop(kind, None)
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for kind in tuple(self.fds):
+            self.drop(kind)
 
     def end(self, status: Exit) -> None:
         """Record how it ended; the first to say so knows it best."""

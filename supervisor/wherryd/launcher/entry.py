@@ -31,10 +31,12 @@ class Entry:
 
     `sender` is who told last, of what carries credentials; a `doomed` process is killed once it is known.
     Of a `brief` one the supervisor wants to hear of start and end at once, if the end comes in a moment.
+    One that is `kept` is another launcher's child, and that launcher is dead.
     """
 
     note: bytes | None = None
     brief = False
+    kept = False
 
     def __init__(self, name: str, cgroup: str) -> None:
         self.id = name
@@ -48,6 +50,16 @@ class Entry:
         self.exit: tuple[int | None, int | None] | None = None
         self.sender = 0
         self.doomed = False
+
+    @classmethod
+    def kept_for(cls, name: str, pid: int, fds: dict[str, int], *state: Any) -> Entry:
+        """Return one whose process is not our child: another launcher's, which died."""
+        code, signal, note = state
+        entry = cls(name, "")
+        entry.pid, entry.fds, entry.note = pid, fds, note
+        entry.pending, entry.executing, entry.kept = False, True, True
+        entry.exit = None if code is None and signal is None else (code, signal)
+        return entry
 
     def watch(self, status: _socket.socket) -> None:
         """Take the status socket, on which worker and child tell."""

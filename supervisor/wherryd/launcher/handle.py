@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wherryd import journal
-from wherryd.launcher.asked import Asked, Held
+from wherryd.launcher.asked import Asked
 from wherryd.launcher.finding import find, renew
 from wherryd.launcher.ledger import LOST, Ledger
 from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed
@@ -33,6 +33,7 @@ __all__ = [
     "open_launcher",
 ]  # fmt: skip
 
+_PAUSE = 1.0  # seconds between launchers that end by themselves
 _ABANDON_GRACE = 1.0  # seconds; a set-up that is stuck in the kernel may end much later
 
 
@@ -52,6 +53,7 @@ class Launcher:
         self._draining: list[Link] = []
         self._connecting = trio.Lock()
         self._ledger = Ledger(nursery)
+        self._replaced = -_PAUSE
 
     @property
     def pid(self) -> int | None:
@@ -131,7 +133,8 @@ class Launcher:
         `name` is what the process is called, else by the plan's id.
         """
         name = name or plan.id
-        return await self._start(name, *join_request(name, plan, note, container, streams, lifeline))
+        request = join_request(name, plan, note, container, streams, lifeline)
+        return await self._start(name, *request, note)
 
     def ask_join(
         self,
@@ -152,12 +155,14 @@ class Launcher:
         if self._current is None or name in self._ledger.pending:
             return None
         request, fds = join_request(name, plan, note, container, streams, lifeline, brief=brief)
-        return self._ledger.ask(self._current, name, request, fds)
+        return self._ledger.ask(self._current, name, request, fds, note)
 
-    async def _start(self, name: str, request: bytes, fds: tuple[int, ...]) -> Spawned:
+    async def _start(
+        self, name: str, request: bytes, fds: tuple[int, ...], note: bytes | None = None
+    ) -> Spawned:
         await self._settled(name)
         link = self._current or await self._connected()
-        return await self.answer(self._ledger.ask(link, name, request, fds))
+        return await self.answer(self._ledger.ask(link, name, request, fds, note))
 
     async def wait_exit(self, name: str) -> Exit:
         """Return how a container ended, once it has. Remembered until `release`; KeyError after that."""
@@ -186,11 +191,11 @@ class Launcher:
 
     def close_stdin(self, name: str) -> None:
         """Let its launcher drop its duplicate of the standard input pipe."""
-        self._say(self._link_of(name), "close_stdin", name)
+        self._say(self._ledger.drop(name, "stdin"), "close_stdin", name)
 
     def drop_lifeline(self, name: str) -> None:
         """Let its launcher drop its duplicate of an exec's lifeline: it goes on without its client."""
-        self._say(self._link_of(name), "drop_lifeline", name)
+        self._say(self._ledger.drop(name, "lifeline"), "drop_lifeline", name)
 
     def close(self) -> None:
         """Hang up; the launchers and their containers stay."""
@@ -198,10 +203,6 @@ class Launcher:
         for link in (self._current, *self._draining):
             if link is not None:
                 link.close()
-
-    def _link_of(self, name: str) -> Link | None:
-        held: Held | None = self._ledger.held.get(name)
-        return held.link if held else None
 
     def _say(self, link: Link | None, *message: Any) -> None:
         target = self._current if link is None or link.lost else link
@@ -239,12 +240,26 @@ class Launcher:
             journal.info("launcher that drained has ended", pid=link.pid)
             link.path.unlink(missing_ok=True)  # those before version 5 leave it
         else:
-            journal.error("launcher lost: its containers go on, the next start has a new one", pid=link.pid)
+            journal.error("launcher lost: its containers go on", pid=link.pid)
         if link.drains:
             self._draining.remove(link)
         elif self._current is link:
             self._current = None
         self._ledger.lose(link)
+        if self._ledger.orphans_of(link):
+            self._nursery.start_soon(self._replace, link)
+
+    async def _replace(self, dead: Link) -> None:
+        """Have what a launcher held that died be held by another one, or we would be the only ones."""
+        pause = _PAUSE if trio.current_time() - self._replaced < _PAUSE else 0.0
+        await trio.sleep(pause)
+        self._replaced = trio.current_time()
+        try:
+            heir = await self._connected()
+        except LauncherUnavailable as error:
+            journal.error("no launcher: what runs is lost if the supervisor dies, too", error=error)
+            return
+        self._ledger.hand_over(dead, heir)
 
 
 @asynccontextmanager

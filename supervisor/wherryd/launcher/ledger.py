@@ -1,7 +1,7 @@
 """What was asked of launchers and what they hold, by what they tell. Supervisor side.
 
-Owns every start under way and every process from its start to its release, with a duplicate of its pidfd for
-the day when its launcher dies. Must never guess an exit.
+Owns every start under way and every process from its start to its release, with duplicates of its descriptors
+for the day when its launcher dies: the next one gets them. Must never guess an exit.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from wherryd import journal
+from wherryd.launcher import wire
 from wherryd.launcher.asked import Asked, Held
-from wherryd.launcher.orphan import wait_orphan
+from wherryd.launcher.orphan import exit_by, wait_orphan
 from wherryd.launcher.outcome import Adopted, Exit, Ran, Spawned, SpawnFailed, descriptors
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ class Ledger:
         for fd in fds:
             os.close(fd)
 
-    def ask(self, link: Link, name: str, request: bytes, fds: tuple[int, ...]) -> Asked:
-        """Ask a launcher for a start."""
+    def ask(
+        self, link: Link, name: str, request: bytes, fds: tuple[int, ...], note: bytes | None = None
+    ) -> Asked:
+        """Ask a launcher for a start; a `note` is an exec's."""
         link.send(request, fds)
-        asked = self.pending[name] = Asked(name, link)
+        asked = self.pending[name] = Asked(name, link, note)
         return asked
 
     def abandon(self, asked: Asked) -> None:
@@ -74,7 +77,7 @@ class Ledger:
         held = self.held.pop(name, None)
         if held is None:
             return None
-        os.close(held.pidfd)
+        held.close()
         return held.link
 
     def has_nothing_of(self, link: Link) -> bool:
@@ -84,10 +87,33 @@ class Ledger:
         return link.listed.is_set() and not holds and not answers
 
     def close(self) -> None:
-        """Close every pidfd."""
+        """Close every descriptor."""
         for held in self.held.values():
-            os.close(held.pidfd)
+            held.close()
         self.held.clear()
+
+    def drop(self, name: str, kind: str) -> Link | None:
+        """Drop a descriptor of a process; return who has it."""
+        held = self.held.get(name)
+        if held is None:
+            return None
+        held.drop(kind)
+        return held.link
+
+    def orphans_of(self, link: Link) -> bool:
+        """Say whether anything is left that a launcher held which died."""
+        return any(held.link is link for held in self.held.values())
+
+    def hand_over(self, dead: Link, heir: Link) -> None:
+        """Give what a launcher held that died to another one, for the supervisor after us."""
+        for name, held in self.held.items():
+            if held.link is dead:
+                held.link = heir
+                code, signal = (held.exit.code, held.exit.signal) if held.exit is not None else (None, None)
+                heir.send(
+                    wire.pack("keep", name, held.pid, tuple(held.fds), code, signal, held.note),
+                    tuple(held.fds.values()),
+                )
 
     def lose(self, link: Link) -> None:
         """Take note that a launcher died: starts in flight fail, exits are read through the pidfds."""
@@ -99,8 +125,14 @@ class Ledger:
             )
             pending.answer()
         for held in self.held.values():
-            if held.link is link and held.exit is None:
-                self._nursery.start_soon(_watch_orphan, held)
+            if held.link is link:
+                self._watch(held)
+
+    def _watch(self, held: Held) -> None:
+        """Read its exit through its pidfd: its launcher is dead."""
+        if held.exit is None and not held.orphan:
+            held.orphan = True
+            self._nursery.start_soon(_watch_orphan, held)
 
     def _discard(self, link: Link, spawned: Spawned) -> None:
         spawned.close()
@@ -121,7 +153,7 @@ class Ledger:
         if pending.abandoned:
             self._discard(link, spawned)
         else:
-            self.held[name] = Held(os.dup(spawned.pidfd), link)
+            self.held[name] = Held(spawned, link, pending.note)
             pending.spawned = spawned
         pending.answer()
 
@@ -163,8 +195,10 @@ class Ledger:
     def _on_held(
         self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *state: Any
     ) -> None:
-        code, signal, in_flight, note, *_more = state
+        code, signal, in_flight, note, kept, *_more = (*state, False)
         ended = None if code is None and signal is None else Exit(code=code, signal=signal)
+        if kept and ended is None:
+            ended = exit_by(fds[kinds.index("pidfd")])
         adopted = Adopted(id=name, pid=pid, exit=ended, note=note, **descriptors(kinds, fds))
         if in_flight:
             # Its start was a dead supervisor's, who never counted it as started.
@@ -172,9 +206,11 @@ class Ledger:
             self.pending[name] = pending = Asked(name, link)
             self.abandon(pending)
             return
-        self.held[name] = held = Held(os.dup(adopted.pidfd), link)
+        self.held[name] = held = Held(adopted, link, note)
         if ended is not None:
             held.end(ended)
+        elif kept:
+            self._watch(held)
         self.found.append(adopted)
 
     def _on_listed(self, link: Link, _fds: list[int], *_more: Any) -> None:
@@ -182,4 +218,4 @@ class Ledger:
 
 
 async def _watch_orphan(held: Held) -> None:
-    held.end(await wait_orphan(held.pidfd))
+    held.end(await wait_orphan(held.fds["pidfd"]))

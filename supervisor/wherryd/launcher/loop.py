@@ -51,6 +51,7 @@ class Loop:
             "close_stdin": self._close_stdin,
             "drop_lifeline": self._drop_lifeline,
             "kill": self._kill,
+            "keep": self._keep,
             "list": self._list,
         }
         self._watch(listener.fileno(), self._accept)
@@ -221,11 +222,18 @@ class Loop:
             self._crew.kill(entry)
             entry.call_off()
 
+    def _keep(self, name: str, pid: int, kinds: tuple[str, ...], *state: Any, fds: list[int]) -> None:
+        """Hold what another launcher held until it died. Its end is not ours to see, and not told."""
+        failpoints.hit("launcher.keep")
+        if name not in self._entries:
+            held = dict(zip(kinds, map(os.dup, fds), strict=True))
+            self._entries[name] = Entry.kept_for(name, pid, held, *state)
+
     def _list(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         failpoints.hit("launcher.list")
         for entry in self._entries.values():
             code, signal = entry.exit or (None, None)
-            state = (code, signal, entry.pending, entry.note)
+            state = (code, signal, entry.pending, entry.note, entry.kept)
             self._say("held", entry.id, entry.pid, entry.kinds, *state, fds=tuple(entry.fds.values()))
         self._say("listed")
 

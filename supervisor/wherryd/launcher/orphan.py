@@ -13,6 +13,16 @@ from wherryd.launcher.outcome import Exit
 _REAP_TIMEOUT = 1.0  # seconds between its end and its reaping by whoever inherited it
 
 
+def exit_by(pidfd: int) -> Exit | None:
+    """Return the exit of a process that has ended, if the kernel tells it; else None."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(0):
+        return None
+    status = exit_status(pidfd)
+    return None if status is None else Exit.of_status(status)
+
+
 async def wait_orphan(pidfd: int) -> Exit:
     """Return the exit of a process that somebody else reaps, soon or late; unknown before Linux 6.15.
 

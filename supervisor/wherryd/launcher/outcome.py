@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+
+_KINDS = ("pidfd", "stdin", "stdout", "stderr", "tty", "staging", "lifeline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +58,15 @@ class Spawned:
 
     def close(self) -> None:
         """Close every descriptor."""
-        for fd in (self.pidfd, self.stdin, self.stdout, self.stderr, self.tty, self.staging, self.lifeline):
+        for _, fd in self.descriptors():
+            os.close(fd)
+
+    def descriptors(self) -> Iterator[tuple[str, int]]:
+        """Yield what there is of each kind."""
+        for kind in _KINDS:
+            fd: int | None = getattr(self, kind)
             if fd is not None:
-                os.close(fd)
+                yield kind, fd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

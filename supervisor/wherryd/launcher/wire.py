@@ -11,6 +11,7 @@ To the launcher:
     close_stdin id      drop the duplicate of its standard input
     drop_lifeline id    of an exec that goes on without its client
     kill id signal      also while it is being set up
+    keep id pid kinds code signal note     with the descriptors: what another launcher held, which died
     list
 From the launcher:
     hello version pid since   first on every connection
@@ -19,7 +20,8 @@ From the launcher:
     exited id code signal                   one of the two is nil
     ran id pid code signal                  spawned and exited at once, without descriptors, of a brief exec:
                                            only to the supervisor that asked for it
-    held id pid kinds code signal pending note   an answer to list, with the descriptors; no note: a container
+    held id pid kinds code signal pending note kept   an answer to list, with the descriptors; no note: a
+                                           container; kept: of a launcher that died, which would know its exit
     listed                                  the end of that
 
 Launchers outlive upgrades, so supervisors meet those of other releases. The protocol has two halves.
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 6
+VERSION = 7
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 HOLDING_SINCE = 4
