@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ("--cpus .", "--cpus '.': expected a number"),
         ("--cpus 1e3", "expected a number"),
         ("--cpus 4000", "above the machine"),
+        ("-m 64000g", "above the machine"),
         ("-c 20000 --cpus 1", "-c and --cpus both bound the cpu time"),
         ("-m 0", "memory limit 0 bytes is too small"),
         ("-m 100k", "no process starts with less than 131072"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DISK = (DeviceRate(path="/dev/x", rate=1000),)
-MACHINE = Machine(cpus=2, cpuset_cpus=frozenset({0, 1}), cpuset_mems=frozenset({0}))
+MACHINE = Machine(cpus=2, memory=8 << 30, cpuset_cpus=frozenset({0, 1}), cpuset_mems=frozenset({0}))
 
 
 def texts(limits: Limits, version: int) -> dict[str, str]:
@@ -108,7 +108,9 @@ def test_a_memory_limit_bounds_swap_too_where_the_kernel_counts_it() -> None:
         ({"memory": 0}, str(MEMORY_MIN)),
         ({"memory": -1}, str(MEMORY_MIN)),
         ({"memory": MEMORY_MIN - 1}, str(MEMORY_MIN)),
-        ({"memory": 1 << 63}, "above what any machine has"),
+        ({"memory": 1 << 63}, "above the machine .it has 8589934592"),
+        ({"memory_reservation": (8 << 30) + 1}, "above the machine"),
+        ({"memory": 1 << 20, "memory_swap": 1 << 63}, "above what any machine has"),
         ({"memory_reservation": 0}, "is no size"),
         ({"memory": MEMORY_MIN, "memory_reservation": MEMORY_MIN + 1}, "above the memory limit"),
         ({"memory_swap": 1 << 20}, "without a memory limit"),

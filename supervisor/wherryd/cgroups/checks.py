@@ -39,9 +39,10 @@ _CPU_LIST = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """How many cpus we may use, and which cpus and memory nodes a container may be bound to."""
+    """How many cpus and bytes of memory there are for us, and which cpus and nodes one may be bound to."""
 
     cpus: int
+    memory: int
     cpuset_cpus: frozenset[int] = frozenset()
     cpuset_mems: frozenset[int] = frozenset()
 
@@ -49,10 +50,12 @@ class Machine:
     def look(cls, limits: Limits, tree: Tree) -> Self:
         """Look at what these limits are to be compared with."""
         cpus = len(os.sched_getaffinity(0))
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if limits.cpuset_cpus is None and limits.cpuset_mems is None:
-            return cls(cpus=cpus)
+            return cls(cpus=cpus, memory=memory)
         return cls(
             cpus=cpus,
+            memory=memory,
             cpuset_cpus=parse_list(_first(tree.cpuset_files("cpus"), "/sys/devices/system/cpu/online")),
             cpuset_mems=parse_list(_first(tree.cpuset_files("mems"), "/sys/devices/system/node/online")),
         )
@@ -84,7 +87,7 @@ def check_values(limits: Limits, machine: Machine) -> None:
     _check_cpu(limits, machine.cpus)
     _check_list("cpus", limits.cpuset_cpus, machine.cpuset_cpus)
     _check_list("mems", limits.cpuset_mems, machine.cpuset_mems)
-    _check_memory(limits)
+    _check_memory(limits, machine.memory)
     if limits.pids is not None and limits.pids != UNLIMITED and not 1 <= limits.pids <= PIDS_MAX:
         raise BadRequest(
             f"pids limit {limits.pids} is out of range", hint=f"1 to {PIDS_MAX}; -1 is unlimited"
@@ -122,14 +125,19 @@ def _cpus(number: float) -> str:
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
-def _check_memory(limits: Limits) -> None:
+def _check_memory(limits: Limits, there_is: int) -> None:
     memory, reservation, swap = limits.memory, limits.memory_reservation, limits.memory_swap
     if memory is not None and memory < MEMORY_MIN:
         hint = f"no process starts with less than {MEMORY_MIN}; a shell with commands of its own wants 384k"
         raise BadRequest(f"memory limit {memory} bytes is too small", hint=hint)
-    for name, size in (("memory limit", memory), ("memory reservation", reservation), ("swap limit", swap)):
-        if size is not None and size >= _SIZE_MAX:
-            raise BadRequest(f"{name} {size} bytes is above what any machine has")
+    for name, size in (("memory limit", memory), ("memory reservation", reservation)):
+        if size is not None and size > there_is:
+            raise BadRequest(
+                f"{name} {size} bytes is above the machine",
+                hint=f"it has {there_is}; leave it out for no limit",
+            )
+    if swap is not None and swap >= _SIZE_MAX:
+        raise BadRequest(f"swap limit {swap} bytes is above what any machine has")
     if reservation is not None and reservation < 1:
         raise BadRequest(f"memory reservation {reservation} bytes is no size", hint="the least is 1")
     if reservation is not None and memory is not None and reservation > memory:
