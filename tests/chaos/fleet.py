@@ -194,6 +194,8 @@ class Fleet:
             assert lines.pop() == f"end {written}\n", f"{member}: its last line is lost"
         for number, line in enumerate(lines):
             expected = f"{number} {checksum(member.seed, number):08x}\n"
+            if member.lost and number == len(lines) - 1:
+                expected = expected[: len(line)]  # what the pipe held from there on went with its readers
             assert line == expected, f"{member}: line {number} of {written} is {line!r}, not {expected!r}"
         missing = max(0, written - len(lines))
         assert len(lines) <= written + 1, f"{member}: {len(lines)} lines of {written}"
