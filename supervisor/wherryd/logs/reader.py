@@ -203,7 +203,7 @@ class _Reading:
                     place = follower.place + len(data)
                     yield Chunk(stream, when, data, place)
                     follower.place = place
-        if follower.place == end == piece.end():
+        if follower.place == end == piece.end() and Index(piece.index).count() > self._number + 1:
             for gap in await self._gaps_at_end(piece, end):
                 yield gap
 
