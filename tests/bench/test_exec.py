@@ -22,7 +22,7 @@ MEMORY = "/dev/shm"
 ROUNDS = 100
 WARM_UP = 10
 
-CRUN_RATIO = 0.45
+CRUN_RATIO = 0.5
 """What a change must not make worse; the aim is 0.3."""
 
 TRIES = 6

@@ -151,7 +151,7 @@ class Round:
             for row in client.list(all=True):
                 self._hold(client, row)
             assert client.list(all=True) == ()
-        if self._point.startswith("worker."):
+        if self._point.startswith(("worker.", "launcher.")):
             self._new_launcher(self._point)
             self.daemon.start()
         with self.daemon.client() as client:
@@ -161,7 +161,8 @@ class Round:
     def _hold(self, client: Client, row: ContainerSummary) -> None:
         """Whatever state a container is in, it is a true one, and everything can be done with it."""
         if row.state == "running":
-            if self._point != "worker.join":  # its launcher lives on, and with it the point
+            # A launcher lives on, and with it the point: the one that was told of it, or its heir.
+            if self._point != "worker.join" and not self._point.startswith("launcher."):
                 client.exec(row.id, ("true",))
             assert client.stop(row.id, 0.2).exit_code in (3, 137)
         if row.state == "exited":

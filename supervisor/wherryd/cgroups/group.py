@@ -90,6 +90,7 @@ class Group:
 
     def _create_anew(self, path: str) -> None:
         try:
+            failpoints.hit("start.cgroup")
             cgroups.create(path)
         except KernelError as error:
             if error.errno != errno.EEXIST:
