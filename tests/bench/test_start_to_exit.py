@@ -33,7 +33,7 @@ CRUN_RATIO = 0.7
 SETTLE = 0.01
 """Seconds of rest before each run: what the one before left to be done is not the next one's."""
 
-TRIES = 6
+TRIES = 10
 """The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
 
 
