@@ -62,6 +62,7 @@ def test_a_small_log_is_kept_packed_and_read_as_one(wherryd: Daemon, busybox: Pa
     assert not folder.exists()
 
 
+@pytest.mark.alone  # a reader who stands still for half a second is not waited for
 def test_the_output_of_a_run_is_whole_though_its_log_is_not(wherryd: Daemon, busybox: Path) -> None:
     """Whoever is attached and reads gets all of it, also of a log of one kilobyte that goes at the end."""
     options = ("--log-opt", "max-size=1k", "--log-opt", "max-file=1")

@@ -87,6 +87,8 @@ def test_a_run_that_is_not_on_record_yet_is_not_taken_for_the_one_before(
         client.run_detached(
             RunSpec(image=os.fspath(busybox), command=("sh", "-c", POLITE), stdin=True, name="web")
         )
+        with client.log_stream("web", follow=True) as lines:
+            assert next(iter(lines)).data == b"up\n"
         client.kill("web")
         assert client.wait("web").exit_code == 137
         with suppress(ConnectionFailed):

@@ -36,6 +36,7 @@ def assert_numbered(text: bytes) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.alone  # a reader who stands still for half a second is not waited for
 def test_kills_while_a_log_is_rotated_lose_and_double_nothing(fresh_wherryd: Daemon, busybox: Path) -> None:
     """A raw `tail -F` of the path, `logs -f`, and the log itself when it is over."""
     daemon, chance = fresh_wherryd, random.Random(3)
