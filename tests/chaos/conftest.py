@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.daemon import Daemon
+from support.disk import daemon_on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.daemon import Daemon
 
 HERE = Path(__file__).parent
 DISK = "256m"
@@ -29,16 +30,5 @@ def writer_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def chaos_wherryd() -> Iterator[Daemon]:
     """A supervisor to be killed and stopped, on a disk that can be filled."""
-    daemon = Daemon()
-    daemon.default_network = "bridge"
-    with tempfile.TemporaryDirectory(prefix="wd", dir="/var/tmp") as disk:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", disk], check=True)
-        daemon.state_dir = Path(disk, "state")
-        try:
-            daemon.start()
-            yield daemon
-        finally:
-            try:
-                daemon.close()
-            finally:
-                subprocess.run(["umount", disk], check=True)
+    with daemon_on_disk(DISK, default_network="bridge") as daemon:
+        yield daemon

@@ -7,16 +7,15 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.disk import tmpfs
 from support.leaks import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.daemon import Daemon
 
     Findings = list[dict[str, str]]
@@ -47,16 +46,6 @@ def of(findings: Findings, subject: str) -> dict[str, str]:
 def shell(script: str, *flags: str) -> tuple[str, ...]:
     """Return the command that does a script in new namespaces before it executes what follows."""
     return ("unshare", *flags, "sh", "-ec", f'{script}; exec "$@"', "sh")
-
-
-@contextmanager
-def tmpfs(path: Path, options: str) -> Iterator[Path]:
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", path], check=True)
 
 
 def test_a_machine_that_runs_our_tests_has_no_problem_and_is_left_as_it_was(tmp_path: Path) -> None:

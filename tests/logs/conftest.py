@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def pump() -> AsyncIterator[LogPump]:
     pump = LogPump()
     pump.start()
     try:
-        yield Bench(pump, Log.open(tmp_path))
+        yield pump
     finally:
         pump.close()
+
+
+@pytest.fixture
+async def bench(pump: LogPump, tmp_path: Path) -> Bench:
+    return Bench(pump, Log.open(tmp_path))

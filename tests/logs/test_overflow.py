@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tty
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -11,17 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from logbench import Bench, write_all_and_close
+from support.disk import tmpfs
 from support.forms import rounds
 
 from wherryd.logs.limits import LogLimits
 from wherryd.logs.log import Log
-from wherryd.logs.pump import LogPump
 from wherryd.logs.reader import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from wherryd.logs.pump import LogPump
     from wherryd.logs.reader import Chunk
 
 LINES = rounds(short=40_000, long=400_000)
@@ -30,23 +30,8 @@ LIMITS = LogLimits(blocking=False, buffer=65536, max_size=1 << 20, max_file=2)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    where = tmp_path / "small"
-    where.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "small", where], check=True)
-    try:
+    with tmpfs(tmp_path / "small", "size=3m", lazy=True) as where:
         yield where
-    finally:
-        subprocess.run(["umount", "-l", where], check=True)
-
-
-@pytest.fixture
-async def pump() -> AsyncIterator[LogPump]:
-    pump = LogPump()
-    pump.start()
-    try:
-        yield pump
-    finally:
-        pump.close()
 
 
 def fill(path: Path, *, leave: int = 0) -> None:

@@ -25,23 +25,11 @@ from wherryd.logs.reader import read
 from wherryd.logs.shelf import EXTRA_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from wherryd.logs.reader import Chunk
 
 KIB = 1024
 LINES = rounds(short=20_000, long=100_000)
 FOLLOWERS = 10
-
-
-@pytest.fixture
-async def pump() -> AsyncIterator[LogPump]:
-    pump = LogPump()
-    pump.start()
-    try:
-        yield pump
-    finally:
-        pump.close()
 
 
 def bench_of(pump: LogPump, directory: Path, size: int = KIB, files: int = 4, **more: Any) -> Bench:

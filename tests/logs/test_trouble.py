@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from logbench import Bench, write_all_and_close
+from support.disk import tmpfs
 
 from wherryd.logs.index import RECORD_SIZE
 from wherryd.logs.log import Log
@@ -26,13 +26,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    where = tmp_path / "small"
-    where.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", where], check=True)
-    try:
+    with tmpfs(tmp_path / "small", "size=1m", lazy=True) as where:
         yield where
-    finally:
-        subprocess.run(["umount", "-l", where], check=True)
 
 
 class Troubles:
