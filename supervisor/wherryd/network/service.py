@@ -148,7 +148,8 @@ class Networks:
             idle = [each for each in self.known if each.bridge in there and not self._on(each)]
             for network in idle:
                 await self._take_down(network)
-            if idle and not self.firewall.in_use:
+            # Rules come before bridges: whoever had a network process may have the ones and not the others.
+            if (idle or self.helper.pids) and not self.firewall.in_use:
                 await self._remove_rules()
 
     async def _remove_rules(self) -> None:
