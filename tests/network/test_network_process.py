@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from networkkit import HOST, PEER, Machine, eventually, network_process, published
 from support import proc
+from support.daemon import Daemon
 from support.forms import rounds, within
+from support.netns import Place
 
+from wherry import RunSpec
 from wherry_protocol.networks import Endpoint
 from wherryd.network import helper
 from wherryd.network.pool import READY
@@ -170,6 +173,32 @@ def test_ports_and_networks_go_on_when_the_supervisor_is_killed_too(machine: Mac
         assert eventually(lambda: stray not in links(machine)), "a link that is nobody's stays"
         assert machine.client.inspect("web").endpoints == box.endpoints
     expect_nothing_lost(machine)
+
+
+def test_a_supervisor_that_ends_after_its_network_process_was_killed_takes_its_rules_along(
+    busybox: Path,
+) -> None:
+    """Also where its bridge is gone, or not there yet, when the rules are."""
+    for _ in range(ROUNDS):
+        with Place.new() as host:
+            daemon = Daemon()
+            daemon.default_network = "bridge"
+            try:
+                host.call(daemon.start)
+                with daemon.client() as client:
+                    spec = RunSpec(image=os.fspath(busybox), command=("sleep", "100"), network="bridge")
+                    client.remove(client.run_detached(spec).id, force=True)
+                (pid,) = [
+                    each.pid
+                    for each in proc.everyone()
+                    if each.name == "wherryd: networ" and each.parent == daemon.pid
+                ]
+                os.kill(pid, signal.SIGKILL)
+                daemon.terminate()
+                assert host.nft("list ruleset") == "", "rules of nobody are left"
+                assert set(host.call(daemon.links)) <= {"lo"}
+            finally:
+                daemon.close()
 
 
 def test_every_operation_on_links_may_be_done_twice() -> None:

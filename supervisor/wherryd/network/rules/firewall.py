@@ -54,6 +54,8 @@ class Firewall:
         self._names = names
         self.table = instance
         self._made = False
+        self._over = False
+        """Whether the rules are taken away for good: what was under way must not make them anew."""
         self._bridges: dict[str, Bridge] = {}
         self._guards: dict[str, Guard] = {}
         self._forwards: dict[str, tuple[Forward, ...]] = {}
@@ -181,6 +183,8 @@ class Firewall:
 
     async def replace(self) -> None:
         """Have in the kernel exactly what has to be there, in one transaction. Raises KernelFailure."""
+        if self._over:
+            return
         self._withdrawn = {}
         self._made = True
         asked = self._helper.ask("nft", ruleset.whole(self.table, self._everything()))
@@ -195,8 +199,8 @@ class Firewall:
             raise
 
     async def remove(self) -> None:
-        """Take our tables away. Raises KernelFailure."""
-        self._made = False
+        """Take our tables away, for good. Raises KernelFailure."""
+        self._made, self._over = False, True
         await self._helper.call("nft", ruleset.removing(self.table))
 
     async def run(self) -> None:
