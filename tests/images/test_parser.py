@@ -8,7 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tarkit import raw_header
 
@@ -59,7 +59,14 @@ def read(data: bytes) -> list[tuple[Entry, bytes]]:
             feed.drain()  # the other thread is done with the file
 
 
+_PLAIN: dict[str, Any] = {
+    "name": "f", "type": tarfile.REGTYPE, "linkname": "", "mode": 0o644, "uid": 0, "gid": 0, "data": b"",
+}  # fmt: skip
+
+
 @given(st.lists(_MEMBER, min_size=1, max_size=4), st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
+@example(members=[{**_PLAIN, "mtime": 1e-05}], kind=tarfile.PAX_FORMAT)
+@example(members=[{**_PLAIN, "mtime": -1.5e-07}], kind=tarfile.PAX_FORMAT)
 @settings(max_examples=60, deadline=None)
 def test_entries_are_what_tarfile_wrote(members: list[dict[str, Any]], kind: int) -> None:
     """Names, links, numbers, times and data come back, in both formats, whatever their size."""

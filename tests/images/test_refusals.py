@@ -105,6 +105,8 @@ HOSTILE = {
     "pax name with NUL": (lambda _: pax(record(b"path", b"a\0b")) + raw_header(), "NUL"),
     "pax name with dotdot": (lambda _: pax(record(b"path", b"a/../../b")) + raw_header(), "'..'"),
     "pax time": (lambda _: pax(record(b"mtime", b"1e9")) + raw_header(), "mtime is no time"),
+    "pax time, half an exponent": (lambda _: pax(record(b"mtime", b"1e-")) + raw_header(), "is no time"),
+    "pax time, long exponent": (lambda _: pax(record(b"mtime", b"1e-0005")) + raw_header(), "is no time"),
     "pax header alone": (lambda _: pax(record(b"path", b"a")), "empty"),
     "sparse map out of order": (
         lambda _: pax(

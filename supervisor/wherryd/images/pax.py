@@ -8,6 +8,7 @@ Records = dict[bytes, bytes]
 
 _MAX_DIGITS = 20
 _NANOSECONDS = 9
+_MAX_EXPONENT = 3  # digits: a float has no more
 _XATTR = b"SCHILY.xattr."
 
 
@@ -44,11 +45,20 @@ def whole(value: bytes, key: str) -> int:
 
 
 def nanoseconds(value: bytes) -> int:
-    """Return a time in seconds, with or without a fraction, as nanoseconds. Raises BrokenArchive."""
+    """Return a time in seconds, with or without a fraction, as nanoseconds. Raises BrokenArchive.
+
+    Python's tarfile writes a fraction below a tenth of a millisecond as `1e-05`; other exponents are none's.
+    """
     sign = -1 if value.startswith(b"-") else 1
-    seconds, _, fraction = value.removeprefix(b"-").partition(b".")
-    if not (seconds or b"0").isdigit() or not (fraction or b"0").isdigit() or len(seconds) > _MAX_DIGITS:
+    number, small, exponent = value.removeprefix(b"-").partition(b"e-")
+    seconds, _, fraction = number.partition(b".")
+    digits = (seconds or b"0", fraction or b"0", exponent if small else b"0")
+    if not all(map(bytes.isdigit, digits)) or len(seconds) > _MAX_DIGITS or len(exponent) > _MAX_EXPONENT:
         raise BrokenArchive("an extended header's mtime is no time")
+    if small:
+        shifted = seconds.rjust(len(seconds) + int(exponent), b"0")
+        point = len(shifted) - int(exponent)
+        seconds, fraction = shifted[:point], shifted[point:] + fraction
     return sign * int((seconds or b"0") + fraction[:_NANOSECONDS].ljust(_NANOSECONDS, b"0"))
 
 
