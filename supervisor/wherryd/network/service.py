@@ -149,7 +149,8 @@ class Networks:
             for network in idle:
                 await self._take_down(network)
             # Rules come before bridges: whoever had a network process may have the ones and not the others.
-            if (idle or self.helper.pids) and not self.firewall.in_use:
+            # What is half made for the pool needs none: only containers do.
+            if (idle or self.helper.pids) and not any(map(self._on, self.known)):
                 await self._remove_rules()
 
     async def _remove_rules(self) -> None:

@@ -215,11 +215,6 @@ class Firewall:
             except KernelFailure as error:
                 journal.error("rules not changed", error=error)
 
-    @property
-    def in_use(self) -> bool:
-        """Whether a container has an endpoint."""
-        return bool(self._guards)
-
     def _take_back_ports(self, container: Container) -> None:
         endpoint = ports.way_in(container.endpoints)
         if not container.ports or endpoint is None:
