@@ -1,15 +1,21 @@
-"""Servers as Debian has them, in containers from the `host` image, loaded from another machine by a port."""
+"""Servers as Debian has them, in containers from the `host` image, loaded from another machine by a port.
+
+They are not installed, so that a run leaves no server on the machine, and works where there is none.
+"""
 
 from __future__ import annotations
 
 import re
-import shutil
+import shlex
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import HOST, eventually, published
+from support.debian import Programs, programs
 from support.forms import rounds
+
+from wherry import Volume
 
 if TYPE_CHECKING:
     from networkkit import Machine
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
 SECONDS = rounds(short=1, long=30)
 REQUESTS = rounds(short=20_000, long=1_000_000)
 CONNECTIONS = 50
+PLACE = "/opt/debian"
+"""Where a container has the packages' programs."""
 
 NGINX = """
 cat > /tmp/nginx.conf << 'END'
@@ -29,22 +37,19 @@ http {
   server { listen 80; location / { return 200 "from a container"; } }
 }
 END
-exec nginx -e stderr -c /tmp/nginx.conf
+exec "$@"
 """
-REDIS = "exec redis-server --port 6379 --save '' --protected-mode no"
 
 
-def need(*tools: str) -> None:
-    """Skip where a program is missing, naming its Debian package."""
-    packages = {"nginx": "nginx-light", "redis-server": "redis-server", "redis-benchmark": "redis-tools"}
-    lacking = [packages.get(tool, tool) for tool in tools if shutil.which(tool) is None]
-    if lacking:
-        pytest.skip(f"apt-get install {' '.join(lacking)}")
+@pytest.fixture(scope="module")
+def debian() -> Programs:
+    return programs("nginx", "redis-server", "redis-tools", "wrk")
 
 
-def serve(machine: Machine, script: str, port: int) -> None:
+def serve(machine: Machine, debian: Programs, command: tuple[str, ...], port: int) -> None:
     """Have a server in a container, reached by the host's port 8080."""
-    spec = machine.spec(image="host", command=("sh", "-c", script), ports=(published(8080, port),))
+    tree = Volume(source=str(debian.tree), target=PLACE, read_only=True)
+    spec = machine.spec(image="host", command=command, ports=(published(8080, port),), volumes=(tree,))
     ref = machine.client.run_detached(spec).id
     assert eventually(lambda: listens(machine)), machine.client.logs(ref)
 
@@ -55,12 +60,13 @@ def listens(machine: Machine) -> bool:
         return sock.connect_ex((HOST, 8080)) == 0
 
 
-def test_nginx_under_load(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nginx_under_load(machine: Machine, debian: Programs, capsys: pytest.CaptureFixture[str]) -> None:
     """Every request of wrk's is answered."""
-    need("nginx", "wrk")
-    serve(machine, NGINX, 80)
+    nginx = debian.command("nginx", "-e", "stderr", "-c", "/tmp/nginx.conf", at=PLACE)
+    serve(machine, debian, ("sh", "-c", NGINX, "sh", *nginx), 80)
     address = f"http://{HOST}:8080/"
-    said = machine.peer.run("wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", address)
+    wrk = debian.command("wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", address)
+    said = machine.peer.run(*wrk)
     with capsys.disabled():
         print("\nnginx, by wrk:", *re.findall(r"Requests/sec: +\S+|(?:50|99)% +\S+", said))
     assert "Socket errors" not in said
@@ -70,12 +76,12 @@ def test_nginx_under_load(machine: Machine, capsys: pytest.CaptureFixture[str]) 
     assert int(found[1]) > CONNECTIONS
 
 
-def test_redis_under_load(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_redis_under_load(machine: Machine, debian: Programs, capsys: pytest.CaptureFixture[str]) -> None:
     """So is every command of redis-benchmark's."""
-    need("redis-server", "redis-benchmark")
-    serve(machine, REDIS, 6379)
-    command = f"redis-benchmark -h {HOST} -p 8080 -c {CONNECTIONS} -n {REQUESTS} -t set,get --csv"
-    said = machine.peer.run(*command.split())
+    options = shlex.split("--port 6379 --save '' --protected-mode no")
+    serve(machine, debian, debian.command("redis-server", *options, at=PLACE), 6379)
+    options = f"-h {HOST} -p 8080 -c {CONNECTIONS} -n {REQUESTS} -t set,get --csv".split()
+    said = machine.peer.run(*debian.command("redis-benchmark", *options))
     with capsys.disabled():
         rows = re.findall(r'^"(SET|GET)","([\d.]+)"', said, re.MULTILINE)
         print("\nredis, by redis-benchmark:", *(f"{name} {rate}/s" for name, rate in rows))

@@ -10,11 +10,24 @@ from pathlib import Path
 from wherryd.kernel.namespaces import loopback_up
 from wherryd.kernel.syscalls import CLONE_NEWNET, unshare
 
+_OUTSIDE = "WHERRY_TESTS_OUTSIDE"
+
 
 def enter_own_network() -> None:
-    """Move this process into a network namespace of its own, with nothing but loopback in it."""
+    """Move this process into a network namespace of its own, with nothing but loopback in it.
+
+    Its environment says where the machine's is: pytest's workers come from a process that has left it.
+    """
+    if not os.path.exists(os.environ.get(_OUTSIDE, "")):
+        left = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        os.environ[_OUTSIDE] = f"/proc/{os.getpid()}/fd/{left}"
     unshare(CLONE_NEWNET)
     loopback_up()
+
+
+def open_outside() -> int:
+    """Return a descriptor of the machine's own network namespace, as it was before this process left it."""
+    return os.open(os.environ[_OUTSIDE], os.O_RDONLY | os.O_CLOEXEC)
 
 
 def header() -> list[str]:

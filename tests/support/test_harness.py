@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from support import leaks, proc
+from support import debian, leaks, proc
 
 from wherry import RunSpec
 
@@ -108,3 +108,17 @@ def test_a_reused_process_id_is_another_life() -> None:
     child.wait()
     assert life is not None
     assert not proc.alive(life)
+
+
+def test_packages_that_cannot_be_had_are_a_skip_that_names_them_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "apt.conf"
+    config.write_text(
+        'Acquire::http::Proxy "http://127.0.0.1:1"; Acquire::https::Proxy "http://127.0.0.1:1";'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(config))
+    monkeypatch.setattr(debian, "CACHE", tmp_path)
+    with pytest.raises(pytest.skip.Exception, match="Debian packages hello: E: "):
+        debian.programs("hello")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["apt.conf", "archives"]
