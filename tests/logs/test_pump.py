@@ -62,6 +62,31 @@ async def test_the_file_holds_exactly_the_containers_bytes(bench: Bench) -> None
     assert Path(data_path(bench.log.directory)).read_bytes() == b"\0binary\xff\n\n"
 
 
+async def test_a_pipe_that_ended_empty_is_over_at_once(bench: Bench) -> None:
+    """It never reaches the thread; beside one that says something it is over, too."""
+    silent, talking = os.pipe(), os.pipe()
+    os.write(talking[1], b"last words")
+    for _, writing in (silent, talking):
+        os.close(writing)
+    again = os.dup(silent[0])
+    assert bench.pump.attach(bench.log, {1: talking[0], 2: silent[0]})
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(silent[0])
+    await bench.log.wait_drained()
+    assert await bench.text() == b"last words"
+    assert not bench.pump.attach(bench.log, {1: again})
+    assert bench.log.finished
+
+
+async def test_an_empty_pipe_that_somebody_may_write_to_is_watched(bench: Bench) -> None:
+    writing = bench.pipe()
+    assert not bench.log.finished
+    os.write(writing, b"late")
+    os.close(writing)
+    await bench.log.wait_drained()
+    assert await bench.text() == b"late"
+
+
 async def test_log_files_are_private(bench: Bench) -> None:
     for path in (Path(data_path(bench.log.directory)), Path(index_path(bench.log.directory))):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

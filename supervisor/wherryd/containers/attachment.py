@@ -48,7 +48,10 @@ class Attachment:
         """Take hold, of all of the run's output or of what comes; nothing happens when it was given up."""
         if self._closed:
             return
-        self._take_hold(container.log, container.log.end() if from_now else run.log_offset)
+        if container.log.silent_at is None:
+            self._take_hold(container.log, container.log.end() if from_now else run.log_offset)
+        else:
+            self._log, self._log_offset = container.log, run.log_offset
         self._ended = container.ended
         source = run.stdin if run.tty is None else run.tty
         if source is not None:
@@ -78,6 +81,8 @@ class Attachment:
         """Yield the run's output to its end; only once, after the start, to be closed with aclosing."""
         if self._log is None:
             raise RuntimeError("the attachment is not open")
+        if self._hold is None:
+            return _silence()
         hold, self._hold = self._hold, None
         return read(self._log, follow=True, after=self._log_offset, hold=hold, run_end=self._run_end)
 
@@ -96,3 +101,10 @@ class Attachment:
     def ended(self) -> bool:
         """Say whether the run is over and recorded."""
         return self._ended is not None and self._ended.is_set()
+
+
+async def _silence() -> AsyncGenerator[Chunk]:
+    """Yield the output of a run that prints nothing."""
+    nothing: tuple[Chunk, ...] = ()
+    for chunk in nothing:
+        yield chunk

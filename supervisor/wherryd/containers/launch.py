@@ -69,6 +69,7 @@ class Launch:
                     return
             plan = self._set_up()
             self._asked = self._services.launcher.ask(plan, self._network)
+            os.sched_yield()
             failpoints.hit("start.asked")
             self._publish()
             self._record()
@@ -213,7 +214,8 @@ def attach(container: Container, services: Services, held: Spawned | Adopted, of
         services.pump.attach(log, {1: held.tty}, tty=True, staging=(held.stdout, held.staging))
     else:
         streams = {number: fd for number, fd in ((1, held.stdout), (2, held.stderr)) if fd is not None}
-        services.pump.attach(log, streams)
+        if not services.pump.attach(log, streams):
+            log.silent_at = offset
     container.pid = held.pid
     return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
 

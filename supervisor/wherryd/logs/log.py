@@ -50,6 +50,8 @@ class Log:
         self.closed = False
         # From a run's begin until it is known, after its end, that no other follows: followers stay.
         self.continues = False
+        # Where a run began that prints nothing: it ended before its pipes got here, and they were empty.
+        self.silent_at: int | None = None
         # The pump's: what it still reads from, and where it writes.
         self.sources: set[Source] = set()
         self.followers = Followers()
@@ -77,6 +79,7 @@ class Log:
     def prepare(self) -> None:
         """Make the files ready for a run: as `open`, on a log that may have had runs before."""
         self.closed = False
+        self.silent_at = None
         # Not `self.segment`: that is the pump's, which opens it when the first byte comes.
         files = Segment(self.directory, self.limits, self.followers)
         try:
@@ -96,6 +99,8 @@ class Log:
 
     def end(self) -> int:
         """Return the place after the log's last byte, also of what somebody has removed since."""
+        if self.silent_at is not None:
+            return self.silent_at
         piece = self.piece()
         return self.segment.end if piece is None else max(piece.end(), self.segment.end)
 
@@ -143,7 +148,8 @@ class Log:
 
     def bequeath(self) -> None:
         """Keep what there is for those who read it, open: the files are about to go."""
-        oldest, last = self.followers.oldest(), self.piece()
+        oldest = self.followers.oldest()
+        last = None if oldest is None else self.piece()
         if oldest is None or last is None or oldest >= last.base:
             return
         places = [place for place in kept_places(self.directory) if place < last.base]

@@ -93,15 +93,19 @@ class LogPump:
         *,
         tty: bool = False,
         staging: tuple[int, int] | None = None,
-    ) -> None:
+    ) -> bool:
         """Move what comes from `streams` (1 or 2 -> descriptor) into `log` until each ends.
 
+        Return whether there is anything to move, or may be: a pipe that ended empty already is closed here.
         The descriptors are the pump's from now on, also when this fails with OSError.
         With `tty` the descriptor is a pty's master, and `staging` a pipe (read end, write end) that its
         bytes pass through; None makes one, whose content dies with this process.
         """
         made: list[Source] = []
         for number, fd in streams.items():
+            if not tty and _is_over(fd):
+                os.close(fd)
+                continue
             source = Terminal(log, number, fd, staging or os.pipe()) if tty else Pipe(log, number, fd)
             self._sources[fd] = source
             made.append(source)
@@ -114,6 +118,7 @@ class LogPump:
         except OSError:
             self.drop(log)
             raise
+        return bool(made)
 
     def give_up(self, log: Log) -> None:
         """Make what the log's streams of now hold the last of them."""
@@ -277,6 +282,13 @@ class LogPump:
 
     def _living(self, sources: Sequence[Source]) -> list[Source]:
         return [source for source in sources if self._sources.get(source.fd) is source]
+
+
+def _is_over(pipe: int) -> bool:
+    """Say whether a pipe is empty and has no writer, so that nothing will ever come from it."""
+    look = select.poll()
+    look.register(pipe, select.POLLIN)
+    return [events for _, events in look.poll(0)] == [select.POLLHUP]
 
 
 def _describe(log: Log, error: OSError) -> str:
