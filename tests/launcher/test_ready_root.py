@@ -72,6 +72,7 @@ async def prepare(ground: Ground, launcher: Launcher, spare: Path, **spec: Any) 
     with trio.fail_after(10):
         while not (ready := ready_namespaces(launcher)):
             await trio.sleep(0.005)
+    await trio.sleep(0.1)  # the namespace is there before the root in it: a worker that makes it gets no order
     (only,) = ready
     return only
 
