@@ -72,7 +72,7 @@ async def prepare(ground: Ground, launcher: Launcher, spare: Path, **spec: Any) 
     with trio.fail_after(10):
         while not (ready := ready_namespaces(launcher)):
             await trio.sleep(0.005)
-    await trio.sleep(0.1)  # the namespace is there before the root in it: a worker that makes it gets no order
+    await trio.sleep(0.1)  # the namespace is there before its root is, and until then another worker serves
     (only,) = ready
     return only
 
