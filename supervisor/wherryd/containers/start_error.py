@@ -33,9 +33,12 @@ def start_error(name: str, command: str, error: SpawnFailed) -> WherryError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         kind = NoSpace
     where = f" {error.path}" if error.path else ""
+    # What we refuse ourselves has its reason in the hint; the kernel's EINVAL beside it would tell nothing.
+    ours = error.op == error.step and error.errno == errno.EINVAL and error.hint is not None
+    what, reason = (error.op, error.hint) if ours else (f"{error.step}: {error.op}", _reason(error))
     return kind(
-        f"container {name}: {error.step}: {error.op}{where}: {_reason(error)}",
-        hint=error.hint,
+        f"container {name}: {what}{where}: {reason}",
+        hint=None if ours else error.hint,
         errno=error.errno,
         path=error.path,
     )
