@@ -10,6 +10,7 @@ import pytest
 from tarkit import member, random_tar, tar_bytes
 
 from wherry_protocol.errors import BadRequest, Conflict, ImageError, NotFound
+from wherryd.images.places import absolute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,3 +169,10 @@ async def test_removal_copes_with_any_depth(
     assert digest is not None
     await store.remove(digest, force=False, in_use=unused)
     nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("reference", "path"), [("./a", "/b/a"), (".//a", "/b/a"), ("../a", "/b/../a"), ("a", "/b/a")]
+)
+def test_a_relative_path_counts_from_the_clients_directory(reference: str, path: str) -> None:
+    assert absolute(reference, "/b") == path

@@ -19,7 +19,9 @@ def absolute(reference: str, base_dir: str | None) -> str:
         if not names.may_be_path(reference):
             raise _not_found(reference)
         raise BadRequest(f"image {reference}: a relative path, and no directory to count from")
-    return os.path.join(base_dir, reference.removeprefix("./"))
+    if reference.startswith("./"):
+        reference = reference[2:].lstrip("/")
+    return os.path.join(base_dir, reference)
 
 
 def stat_of(path: str, reference: str) -> os.stat_result:
