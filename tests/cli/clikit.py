@@ -10,6 +10,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from support.forms import within
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 ID = re.compile(r"[0-9a-f]{64}")
-PATIENCE = 15.0
+PATIENCE = within(15.0)
 """Seconds for what should take a moment, on a machine that has other things to do."""
 
 

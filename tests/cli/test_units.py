@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.forms import within
 
 from wherry import BadRequest, Client, RunSpec
 from wherryd.settings import load_settings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 WHERRY = Path(sys.executable).with_name("wherry")
-TIMEOUT = 30.0
+TIMEOUT = within(30.0)
 ANALYZE = shutil.which("systemd-analyze")
 
 AS_SYSTEMD = """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 import trio
+from support.forms import within
 from support.proc import descriptors
 
 from wherry import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from support.daemon import Daemon
 
-PATIENCE = 15.0
+PATIENCE = within(15.0)
 
 
 @pytest.fixture

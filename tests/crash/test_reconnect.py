@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from support.forms import within
 
 from wherry import AsyncClient, Client, ConnectionFailed, Event, RunSpec
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 KILLS = 3
-PATIENCE = 30.0
+PATIENCE = within(30.0)
 NUMBERS = "trap 'exit 7' TERM; i=0; while :; do echo $i; i=$((i+1)); read -t 0.005 x; done"
 """It counts until it is stopped."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from releases import VERSION, Release
 from support import proc
+from support.forms import within
 
 from wherry import RunSpec, Volume, WherryError
 from wherry_protocol.limits import Limits
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from wherry import Client
 
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 SPECS: tuple[dict[str, object], ...] = (
     {},
     {"user": "4711:12"},

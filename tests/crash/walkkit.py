@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from support import proc
 from support.daemon import entries
+from support.forms import within
 
 from wherry import ConnectionFailed, LogOptions, NotFound, RunSpec, WherryError
 from wherry_protocol.ports import PublishedPort
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 POLITE = "trap 'echo end; exit 3' TERM; echo up; while :; do read -t 9 x; done"
 DEAF = "trap '' TERM; echo up; while :; do read -t 9 x; done"
-PATIENCE = 10.0
+PATIENCE = within(10.0)
 DETACHED = 1.0
 """Seconds for strace to let go of what it traces."""
 LINES = 400

@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from support.forms import within
+
 from wherry import Client, ConnectionFailed, Event, NotFound, RunSpec
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 EVENTS = 1000
 KILLS = 6
 RUNNERS = 4
-PATIENCE = 60.0
+PATIENCE = within(60.0)
 
 LIVES = (
     ["create", "start", "die", "destroy"],

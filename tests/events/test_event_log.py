@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
+from support.forms import within
 
 from wherry_protocol.errors import BadRequest, NoSpace
 from wherry_protocol.event_log import Event, Missed
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOOT = "boot-1"
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 
 
 class Rig:

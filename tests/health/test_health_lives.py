@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wherry import Client
 
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 FAST = 0.02
 
 

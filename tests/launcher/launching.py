@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+from support.forms import within
 
 from wherry_protocol.containers import RunSpec
 from wherryd.containers.config import resolve
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Adopted, Exit, Launcher, Spawned
     from wherryd.launcher.plan import Plan
 
-TIMEOUT = 20.0
+TIMEOUT = within(20.0)
 
 
 class Ground:
@@ -174,7 +175,7 @@ def everybody(launcher: int) -> dict[int, int]:
 
 async def settled(launcher: int) -> dict[int, int]:
     """Wait until the next kit is made, the surplus worker gone, and everybody asleep."""
-    with trio.fail_after(10):
+    with trio.fail_after(within(10)):
         while True:
             with suppress(FileNotFoundError):
                 seen = everybody(launcher)

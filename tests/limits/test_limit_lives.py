@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.forms import LONG, rounds
+from support.forms import LONG, rounds, within
 from support.groupkit import cpu_seconds, directories, group_of, members, one_cpu, said, tree_of
 
 from wherry import RunSpec
@@ -66,7 +66,7 @@ def running(client: Client, image: Path, script: str, **limits: Any) -> Iterator
 
 
 def wait_for(condition: Any, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + within(seconds)
     while not (so := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return bool(so)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.daemon import Daemon
+from support.forms import within
 
 from wherry import RunSpec
 from wherry_protocol.limits import Limits
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT = 19101
-TIMEOUT = 10.0
+TIMEOUT = within(10.0)
 MIB = 1 << 20
 SUPERVISOR_PSS = 45 * MIB
 

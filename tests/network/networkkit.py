@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from support import proc
 from support.daemon import Daemon
+from support.forms import within
 from support.netns import Place
 
 from wherry import RunSpec
@@ -118,7 +119,7 @@ def published(host_port: int | None, container_port: int, **fields: Any) -> Publ
 
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Wait until something is so; the last look decides."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + within(seconds)
     while not (so := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return so

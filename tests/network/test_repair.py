@@ -174,7 +174,8 @@ def test_a_link_that_waits_for_a_container_is_replaced(machine: Machine, box: Bo
     assert eventually(lambda: len(waiting()) == READY), "nothing waits for containers"
     before = waiting()
     for name in before:
-        machine.host.ip(damage.replace("LINK", name))
+        # The first damage already has all of them given up: on a slow machine the others are gone by now.
+        machine.host.ip(damage.replace("LINK", name), check=False)
     assert eventually(lambda: len(waiting()) == READY and not waiting() & before, PROMISED)
     with machine.run() as other:
         assert other.place.reaches(box.ip, 80)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from support.forms import within
+
 from wherry import RestartPolicy, RunSpec
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from wherry import Client
     from wherry_protocol.restarts import PolicyName
 
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 SERVE = "trap 'exit 0' TERM; trap 'exit 5' USR1; echo up; while :; do read -t 9 x; done"
 """Runs until it is stopped, and ends with 0 then; with 5 after SIGUSR1. Needs stdin."""
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
+from support.forms import within
 
 from wherry import AsyncClient, RunSpec
 from wherry_protocol.connection import Connection, Role
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from support.daemon import Daemon
 
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 """Seconds for what should take a moment, on a machine that has other things to do."""
 
 

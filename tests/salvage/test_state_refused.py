@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import Daemon
+from support.forms import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOBODY = 65534
-TIMEOUT = 30.0
+TIMEOUT = within(30.0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from inside import refused, run
+from support.forms import within
 
 from wherry import BadRequest, RunSpec
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 NOBODY = 65534
-TIMEOUT = 10.0
+TIMEOUT = within(10.0)
 
 
 def mode(path: Path) -> int:

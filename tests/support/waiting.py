@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from support.forms import within
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 20.0
+PATIENCE = within(20.0)
 """Seconds: what takes a millisecond takes seconds on a machine with other things to do."""
 
 PAUSE = 0.01
