@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.busybox import make_directory
 from support.forms import within
-from support.groupkit import tree_of
+from support.groupkit import group_of, tree_of
+from support.waiting import wait_for
 
 from wherry import ExitStatus, RunSpec
 from wherry_protocol.errors import CommandNotExecutable, CommandNotFound
@@ -65,6 +66,23 @@ def test_what_was_never_read_runs_in_800_kib(wherryd: Daemon, image: Path, progr
         summary = client.inspect(made).summary
         assert summary.exit == ExitStatus(code=0, oom_killed=False, oom_kills=0)
         assert client.logs(made) == b"50\n"
+        client.remove(made, force=True)
+
+
+def test_nothing_of_a_program_that_was_never_read_is_charged_to_who_runs_it(
+    wherryd: Daemon, image: Path
+) -> None:
+    """All of it is read ahead, on disks as well that take less than a program in one request."""
+    command = ("sh", "-c", "echo up; exec sleep 1000")
+    spec = RunSpec(image=str(image), command=command, network="none", stop_timeout=0, limits=TINY)
+    with wherryd.client() as client:
+        forget(image)
+        made = client.run_detached(spec).id
+        assert wait_for(lambda: client.logs(made) == b"up\n")
+        path, version = group_of(wherryd, made).path_of("memory") or (image, 0)
+        lines = (path / "memory.stat").read_text(encoding="ascii").splitlines()
+        stat = {name: int(value) for name, value in map(str.split, lines)}
+        assert stat["cache" if version == 1 else "file"] < 32768
         client.remove(made, force=True)
 
 
