@@ -14,7 +14,7 @@ from dnskit import ask, gateway, upstream
 from networkkit import PEER
 from support.forms import rounds, within
 
-from wherryd.network.rules.tables import RATE
+from wherryd.network.names.limits import READ_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ AT_ONCE = within(1.0)
 SILENT = "192.0.2.77"
 """A name server that never answers: nobody has its address."""
 
-PACE = 6 / RATE
-"""Seconds between an asker's turns of three questions: half of what one container may ask."""
+PACE = 6 / READ_RATE
+"""Seconds between an asker's turns of three questions: half of the new ones that one container may ask."""
 
 GROWTH_MAX = 20 << 20
 """Bytes: answers that are kept, questions under way, and what is not collected yet. Reached within 20 s."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 from dnskit import NXDOMAIN, addresses, ask, gateway, upstream
 from networkkit import PEER
 from support.forms import rounds
+from support.netns import TIMEOUT
 
 from wherry_protocol.networks import EndpointSpec
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from networkkit import Machine
 
 CHURN = rounds(short=5, long=200)
+PACE = 4000
+"""Questions a second: four fifths of what one container may ask."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,6 +68,8 @@ def test_an_alias_of_several_is_all_of_them_live(machine: Machine) -> None:
     with machine.run(network="red") as asker:
         boxes = [machine.run(network="red", endpoints=member("red", "pool")) for _ in range(3)]
         assert addresses(ask(asker, "pool")) == sorted(box.ip for box in boxes)
+        first = {str(ask(asker, "pool").rr[0].rdata) for _ in range(50)}
+        assert len(first) == 3, "who takes the first address takes always the same"
         machine.client.stop(boxes[0].id)
         assert addresses(ask(asker, "pool")) == sorted(box.ip for box in boxes[1:])
         for box in boxes:
@@ -109,6 +115,41 @@ def test_other_names_are_asked_of_the_servers_given_and_kept(machine: Machine) -
         nobody = ipaddress.ip_address(box.ip) + 100
         assert ask(box, nobody.reverse_pointer, "PTR").header.rcode == NXDOMAIN
         assert len(asked) == 5, "a question about one of our addresses went outside"
+
+
+def test_who_asks_for_every_connection_is_answered_every_time(machine: Machine) -> None:
+    """Thousands of questions a second, of a name of ours and of others': none is dropped."""
+    with (
+        upstream(machine.peer),
+        machine.run(network="blue", name="db") as db,
+        machine.run(network="blue", dns=(PEER,)) as box,
+    ):
+        for name in ("db", "example.org"):
+            answered = box.place.call(lambda: ask_often(gateway(box), name, 1500, PACE))  # noqa: B023
+            assert answered == 1500, name
+        assert addresses(ask(box, "db")) == [db.ip]
+
+
+def ask_often(server: str, name: str, count: int, pace: float) -> int:
+    """Ask so many times, so often a second; return how many answers came."""
+    question = bytes(dnslib.DNSRecord.question(name).pack())[2:]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((server, 53))
+        sock.settimeout(TIMEOUT)
+        asked, answered, began = 0, 0, time.monotonic()
+        while answered < count:
+            while asked < count and asked < answered + 64 and asked <= (time.monotonic() - began) * pace:
+                sock.send(asked.to_bytes(2, "big") + question)
+                asked += 1
+            if asked == answered:
+                time.sleep(1 / pace)
+                continue
+            try:
+                assert int.from_bytes(sock.recv(4096)[:2], "big") < asked
+            except TimeoutError:
+                break
+            answered += 1
+    return answered
 
 
 def test_garbage_gets_no_answer_and_harms_nobody(machine: Machine) -> None:

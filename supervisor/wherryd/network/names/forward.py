@@ -9,7 +9,7 @@ import os
 import secrets
 from collections import Counter, OrderedDict
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -36,56 +36,79 @@ KEPT = 1024
 LONGEST = 300
 """Seconds that an answer is kept at most."""
 
-UNDER_WAY, UNDER_WAY_EACH = 256, 48
+UNDER_WAY, UNDER_WAY_EACH = 512, 96
 """Questions under way, of all containers together and of one; more are refused at once."""
 
 _MESSAGE_MAX = 65535
+
+
+class Answer(NamedTuple):
+    """A message, and until when it holds, on the event loop's clock: 0 is for this once only."""
+
+    data: bytes
+    until: float = 0.0
 
 
 class Forwarder:
     """Asks on behalf of containers."""
 
     def __init__(self) -> None:
-        self._cache: OrderedDict[tuple[object, ...], tuple[float, bytes]] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], Answer] = OrderedDict()
         self._servers: tuple[str, ...] = ()
         self._read_at: tuple[int, int] | None = None
         self._under_way: Counter[str] = Counter()
 
+    def answer_nowait(
+        self, question: Question, servers: Sequence[str], *, asker: str, tcp: bool
+    ) -> Answer | None:
+        """Return an answer that is kept, or a refusal to ask for one more; None if somebody has to be asked.
+
+        No `servers` are the host's.
+        """
+        kept = self._kept(self._key(question, servers, tcp=tcp))
+        if kept is not None:
+            return Answer(answers.renumbered(kept.data, question.number), kept.until)
+        if self._under_way[asker] >= UNDER_WAY_EACH or self._under_way.total() >= UNDER_WAY:
+            return Answer(answers.refusal(question, answers.SERVFAIL))
+        return None
+
     async def ask(
         self, question: Question, data: bytes, servers: Sequence[str], *, asker: str, tcp: bool
-    ) -> bytes:
-        """Return the answer to a message, with its id; no `servers` are the host's."""
-        servers = servers or self._host_servers()
-        key = (question.key, tcp, tuple(servers))
-        kept = self._kept(key)
-        if kept is not None:
-            return answers.renumbered(kept, question.number)
-        if self._under_way[asker] >= UNDER_WAY_EACH or self._under_way.total() >= UNDER_WAY:
-            return answers.refusal(question, answers.SERVFAIL)
+    ) -> Answer:
+        """Return the answer to a message, with its id."""
+        known = self.answer_nowait(question, servers, asker=asker, tcp=tcp)
+        if known is not None:
+            return known
         self._under_way[asker] += 1
         try:
-            found = await _ask_all(question, data, servers, tcp=tcp)
+            found = await _ask_all(question, data, servers or self._host_servers(), tcp=tcp)
         finally:
             self._under_way -= Counter({asker: 1})  # none is left of who has none
         if found is None:
-            return answers.refusal(question, answers.SERVFAIL)
-        self._keep(key, found)
-        return answers.renumbered(found, question.number)
+            return Answer(answers.refusal(question, answers.SERVFAIL))
+        until = self._keep(self._key(question, servers, tcp=tcp), found)
+        return Answer(answers.renumbered(found, question.number), until)
 
-    def _kept(self, key: tuple[object, ...]) -> bytes | None:
-        ends, found = self._cache.get(key, (0.0, b""))
-        if ends > trio.current_time():
+    def _key(self, question: Question, servers: Sequence[str], *, tcp: bool) -> tuple[object, ...]:
+        return question.key, tcp, tuple(servers or self._host_servers())
+
+    def _kept(self, key: tuple[object, ...]) -> Answer | None:
+        kept = self._cache.get(key)
+        if kept is not None and kept.until > trio.current_time():
             self._cache.move_to_end(key)
-            return found
+            return kept
         self._cache.pop(key, None)
         return None
 
-    def _keep(self, key: tuple[object, ...], found: bytes) -> None:
+    def _keep(self, key: tuple[object, ...], found: bytes) -> float:
         seconds = answers.seconds_to_keep(found, LONGEST)
-        if seconds and len(found) <= answers.BIGGEST_SIZE:
-            self._cache[key] = (trio.current_time() + seconds, found)
-            if len(self._cache) > KEPT:
-                self._cache.popitem(last=False)
+        if not seconds or len(found) > answers.BIGGEST_SIZE:
+            return 0.0
+        until = trio.current_time() + seconds
+        self._cache[key] = Answer(found, until)
+        if len(self._cache) > KEPT:
+            self._cache.popitem(last=False)
+        return until
 
     def _host_servers(self) -> tuple[str, ...]:
         """Return the host's name servers, read again when the file has changed."""

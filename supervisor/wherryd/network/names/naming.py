@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import KernelFailure
-from wherryd.network.rules.tables import BURST, RATE
+from wherryd.network.names.limits import Limits
+from wherryd.network.names.zone import Zones
 from wherryd.tasks import guarded
 
 if TYPE_CHECKING:
@@ -35,14 +36,17 @@ if TYPE_CHECKING:
 SERVERS_MAX = 3
 """Name servers that a resolv.conf may have (resolv.conf(5), MAXNS)."""
 
-ASKERS_MAX = 4096
 _TRIES = 16
 _SO_RCVBUFFORCE = 33
 _FIRST, _PORTS = 49152, 16384
 """The dynamic ports (RFC 6335)."""
 
-_WAITING = 2 << 20
-"""Bytes of datagrams that wait at a socket: what six containers may send at once (each counts for 768)."""
+_WAITING = 4 << 20
+"""Bytes of datagrams that wait at a socket, which the kernel doubles: what seven containers may send at once,
+if all is as long as a packet can be (and counts for 2304), or twenty, if all are questions (768)."""
+
+_CALLING = 1024
+"""Connections that wait: what ten containers may make at once."""
 
 _FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 """IP_FREEBIND, IPV6_FREEBIND: the bridge, and with it the address, may come later, or go and come again."""
@@ -74,12 +78,12 @@ class Names:
     """Who is called what on which network: it follows from the registry's containers and their endpoints."""
 
     def __init__(self, registry: Registry, known: KnownNetworks) -> None:
-        self._registry = registry
         self._known = known
+        self._zones = Zones(registry, known)
+        self._limits = Limits()
         self._listening: dict[str, _Listening] = {}
         self._new, self._to_serve = trio.open_memory_channel[_Listening](float("inf"))
         self._forwarder: Forwarder | None = None
-        self._allowances: dict[str, tuple[float, float]] = {}
 
     def listen(self, network: Network) -> int:
         """Listen on a network; return the port, 0 where there are no names. Raises KernelFailure."""
@@ -103,16 +107,6 @@ class Names:
         found = [str(each.ipv4.gateway) for each in networks if each is not None and not each.predefined]
         return tuple(found[:SERVERS_MAX]) or None
 
-    def allows(self, source: str) -> bool:
-        """Say whether an address may ask once more, and count that."""
-        now = trio.current_time()
-        left, since = self._allowances.get(source, (float(BURST), now))
-        left = min(BURST, left + (now - since) * RATE)
-        if len(self._allowances) > ASKERS_MAX:
-            self._allowances.clear()
-        self._allowances[source] = (max(left - 1, 0.0), now)
-        return left >= 1
-
     async def run(self) -> None:
         """Answer questions, until cancelled."""
         try:
@@ -126,13 +120,12 @@ class Names:
     async def _serve(self, listening: _Listening) -> None:
         # It brings the library for DNS, which costs time and memory.
         from wherryd.network.names.forward import Forwarder
+        from wherryd.network.names.replies import Replies
         from wherryd.network.names.server import NameServer
 
         self._forwarder = self._forwarder or Forwarder()
-        server = NameServer(
-            listening.network, registry=self._registry, known=self._known, forwarder=self._forwarder,
-            allows=self.allows,
-        )  # fmt: skip
+        replies = Replies(listening.network, zones=self._zones, forwarder=self._forwarder)
+        server = NameServer(replies, self._limits)
         listening.served = True
         try:
             with listening.scope:
@@ -174,7 +167,7 @@ def _open_at(network: Network, port: int) -> _Listening:
                     sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING)
                 sock.bind((str(each.gateway), port))
                 if kind == socket.SOCK_STREAM:
-                    sock.listen()
+                    sock.listen(_CALLING)
                 port = sock.getsockname()[1]
                 sockets.append(sock)
         undo.pop_all()

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherryd.network.names import answers, zone
+from wherryd.network.names import answers
 from wherryd.network.names.forward import receive_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from wherryd.containers.registry import Registry
-    from wherryd.network.known import KnownNetworks
-    from wherryd.network.model import Network
     from wherryd.network.names.answers import Question
-    from wherryd.network.names.forward import Forwarder
+    from wherryd.network.names.limits import Limits
+    from wherryd.network.names.replies import Replies
 
 CONNECTIONS_MAX, CONNECTIONS_EACH = 256, 8
 """By TCP, to one network, and of one container."""
@@ -28,28 +26,20 @@ CONNECTIONS_MAX, CONNECTIONS_EACH = 256, 8
 IDLE = 10.0
 """Seconds without a question, or with an answer that nobody takes, after which a connection is closed."""
 
-_MESSAGE_MAX = 65535
+READING, TURN = 16, 64
+"""What it takes to read a question, in replies that are known; and what is done before others have a turn."""
+
+_DATAGRAM_MAX = 4096
 _PAUSE = 0.1
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class NameServer:
-    """Answers for `network`. `allows` says whether an address may ask once more."""
+    """Answers for one network."""
 
-    def __init__(
-        self,
-        network: Network,
-        *,
-        registry: Registry,
-        known: KnownNetworks,
-        forwarder: Forwarder,
-        allows: Callable[[str], bool],
-    ) -> None:
-        self._network = network
-        self._registry = registry
-        self._known = known
-        self._forwarder = forwarder
-        self._allows = allows
+    def __init__(self, replies: Replies, limits: Limits) -> None:
+        self._replies = replies
+        self._limits = limits
         self._connections: Counter[str] = Counter()
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
@@ -62,21 +52,35 @@ class NameServer:
     async def _serve_udp(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         """Answer datagrams, until cancelled; questions about others' names each in a task of their own."""
         while True:
-            try:
-                data, address = sock.recvfrom(_MESSAGE_MAX)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(sock)
-                continue
-            await trio.lowlevel.checkpoint()
-            source = address[0].partition("%")[0]
-            question = answers.parse(data) if self._allows(source) else None
-            if question is None:
-                continue
-            reply = self._own(question, source)
+            await trio.lowlevel.wait_readable(sock)
+            self._replies.look()
+            effort = 0
+            while effort < TURN:
+                try:
+                    data, address = sock.recvfrom(_DATAGRAM_MAX)
+                except BlockingIOError:
+                    break
+                effort += self._take(sock, nursery, data, address)
+
+    def _take(self, sock: socket.socket, nursery: trio.Nursery, data: bytes, address: tuple[str, int]) -> int:
+        """Answer a datagram, or have it answered; return what effort that was."""
+        source = address[0].partition("%")[0]
+        if not self._limits.questions.take(source):
+            return 1
+        reply = self._replies.again(data, source, tcp=False)
+        if reply is not None:
+            _send(sock, reply, address)
+            return 1
+        if not self._limits.readings.take(source):
+            return 1
+        question = answers.parse(data)
+        if question is not None:
+            reply = self._replies.reply_nowait(question, data, source, tcp=False)
             if reply is None:
                 nursery.start_soon(self._forward_udp, sock, question, data, address)
             else:
-                _send(sock, question, reply, address)
+                _send(sock, reply, address)
+        return READING
 
     async def _serve_tcp(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         """Answer connections, until cancelled."""
@@ -109,52 +113,28 @@ class NameServer:
         """Answer a connection's next question; say whether another one may follow."""
         with trio.move_on_after(IDLE):
             data = await receive_message(stream)
-            question = answers.parse(data) if data is not None and self._allows(source) else None
-            if data is None or question is None:
+            if data is None or not self._limits.questions.take(source):
                 return False
-            reply = self._own(question, source)
+            self._replies.look()
+            reply = self._replies.again(data, source, tcp=True)
             if reply is None:
-                reply = await self._forward(question, data, source, tcp=True)
+                question = answers.parse(data) if self._limits.readings.take(source) else None
+                if question is None:
+                    return False
+                reply = self._replies.reply_nowait(question, data, source, tcp=True)
+                if reply is None:
+                    reply = await self._replies.forward(question, data, source, tcp=True)
             await stream.send_all(len(reply).to_bytes(2, "big") + reply)
             return True
         return False
 
-    def _own(self, question: Question, source: str) -> bytes | None:
-        """Return the answer that we can give; None when others have to be asked."""
-        view = zone.view_of(self._registry, self._known, self._network, source)
-        if view is None:
-            return answers.refusal(question, answers.REFUSED)
-        if question.kind == answers.PTR:
-            return self._reverse(question, view)
-        found = zone.addresses_of(self._registry, view, question.name)
-        if found is not None:
-            return answers.with_addresses(question, found)
-        return None if view.outside else answers.refusal(question, answers.NXDOMAIN)
-
-    def _reverse(self, question: Question, view: zone.View) -> bytes | None:
-        address = zone.address_from_arpa(question.name)
-        name = zone.name_of(self._registry, view, address) if address is not None else None
-        if name is not None:
-            return answers.with_name(question, name)
-        if not view.outside or (address is not None and zone.is_ours(view, address)):
-            return answers.refusal(question, answers.NXDOMAIN)
-        return None
-
-    async def _forward(self, question: Question, data: bytes, source: str, *, tcp: bool) -> bytes:
-        view = zone.view_of(self._registry, self._known, self._network, source)
-        servers = view.container.config.spec.dns if view is not None else ()
-        return await self._forwarder.ask(question, data, servers, asker=source, tcp=tcp)
-
     async def _forward_udp(
         self, sock: socket.socket, question: Question, data: bytes, address: tuple[str, int]
     ) -> None:
-        reply = await self._forward(question, data, address[0].partition("%")[0], tcp=False)
-        _send(sock, question, reply, address)
+        source = address[0].partition("%")[0]
+        _send(sock, await self._replies.forward(question, data, source, tcp=False), address)
 
 
-def _send(sock: socket.socket, question: Question, reply: bytes, address: tuple[str, int]) -> None:
-    """Send an answer, if the asker takes it; a bigger one than it can take has to be asked for by TCP."""
-    if len(reply) > question.size:
-        reply = answers.truncated(question)
+def _send(sock: socket.socket, reply: bytes, address: tuple[str, int]) -> None:
     with suppress(OSError):  # gone, or its bridge is full: it asks again
         sock.sendto(reply, address)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from wherryd.network.rules.tables import BURST, MARKING, PUBLISHED, RATE, TABLES
+from wherryd.network.rules.tables import BURST, CALL_BURST, CALL_RATE, MARKING, PUBLISHED, RATE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,9 +94,12 @@ def deleting(table: str, elements: Elements) -> str:
 
 def whole(table: str, elements: Elements) -> str:
     """Return the script that replaces both tables, whatever they hold, by the rules and these elements."""
-    asked = f"{RATE}/second burst {BURST} packets"
+    asked, called = (
+        f"{rate}/second burst {burst} packets" for rate, burst in ((RATE, BURST), (CALL_RATE, CALL_BURST))
+    )
     rules = TABLES + MARKING if elements.get("inet apart") else TABLES
     rules = rules.replace("TABLE", table).replace("PUBLISHED", PUBLISHED).replace("ASKED", asked)
+    rules = rules.replace("CALLED", called)
     return removing(table) + rules + adding(table, elements)
 
 

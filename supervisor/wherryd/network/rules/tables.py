@@ -3,8 +3,8 @@
 What a packet of a connection that is established passes on its way is as short as it can be: a chain with a
 hook and a look into a set cost it some 50 ns each.
 
-TABLE, PUBLISHED and ASKED stand for what ruleset.py puts in their place; what fills the sets and maps is
-there, too.
+TABLE, PUBLISHED, ASKED and CALLED stand for what ruleset.py puts in their place; what fills the sets and maps
+is there, too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ Only packets of such networks ever have it: what goes to a published port may st
 with br_netfilter nothing else tells it from what is to be dropped.
 """
 
-RATE, BURST = 500, 250
+RATE, BURST = 5000, 500
 """Questions about names a second of one container, and at once.
 
 Counted here, too, and not by the name server only: what a container sends beyond that costs nobody else's
 time, and is not in the way of others' questions, which wait at the same socket.
 """
+
+CALL_RATE, CALL_BURST = 500, 100
+"""Connections to ask by; they take the name server ten times as long as a question."""
 
 TABLES = """
 table inet TABLE {
@@ -43,6 +46,8 @@ table inet TABLE {
   set named6 { type ifname . ipv6_addr; }
   set askers4 { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
   set askers6 { type ipv6_addr; size 65535; flags dynamic,timeout; timeout 10s; }
+  set callers4 { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
+  set callers6 { type ipv6_addr; size 65535; flags dynamic,timeout; timeout 10s; }
   map names4 { type ifname . ipv4_addr . inet_proto : inet_service; }
   map names6 { type ifname . ipv6_addr . inet_proto : inet_service; }
   map ports4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -54,13 +59,18 @@ table inet TABLE {
     type filter hook prerouting priority raw; policy accept;
     ip daddr 127.0.0.0/8 iifname != "lo" drop
     ip saddr 127.0.0.0/8 iifname != "lo" drop
-    th dport 53 meta l4proto { tcp, udp } jump asking
+    udp dport 53 jump asking
+    tcp dport 53 tcp flags & (syn | ack) == syn jump calling
   }
 
   chain asking {
-    tcp flags & (syn | ack) != syn return
     iifname . ip daddr @named4 update @askers4 { ip saddr limit rate over ASKED } drop
     iifname . ip6 daddr @named6 update @askers6 { ip6 saddr limit rate over ASKED } drop
+  }
+
+  chain calling {
+    iifname . ip daddr @named4 update @callers4 { ip saddr limit rate over CALLED } drop
+    iifname . ip6 daddr @named6 update @callers6 { ip6 saddr limit rate over CALLED } drop
   }
 
   chain published {
