@@ -28,6 +28,7 @@ LAUNCHER_PROCESS = (
     "plan",
     "root",
     "status",
+    "told",
     "source",
     "user",
     "wire",

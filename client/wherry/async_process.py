@@ -31,6 +31,9 @@ RECONNECT = 10.0
 
 RECONNECT_PAUSE = 0.1
 
+HEARS_ENDS = False
+"""As in process.py: here tasks would wait, and one more costs what there is to gain."""
+
 _TIOCSWINSZ = 0x5414
 
 

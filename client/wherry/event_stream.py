@@ -93,6 +93,14 @@ class EventStream(Generic[E, R]):
             self._finish(wire)
         return [event for event in events if self.again.following.note(event)] if self.again else events
 
+    def settle(self, answer: R) -> None:
+        """Take an answer that came by another way than this stream: that is at its end."""
+        wire, self._wire = self._wire, None
+        self._answer, self.ended = answer, True
+        if wire is not None:
+            wire.settle()
+            self._release(wire)
+
     def take_fd(self) -> int | None:
         """Return the descriptor that rode along with Started, at most once: the caller owns it."""
         return self._fds.pop(0) if self._fds else None

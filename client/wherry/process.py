@@ -6,37 +6,38 @@ still runs, unless it was detached.
 
 from __future__ import annotations
 
-import errno
+import _socket as socket
 import fcntl
 import os
-import select
 import struct
 import time
 
+from wherry.conversation import Conversation, ready_of
 from wherry.result import ExecResult
 from wherry.streams import STDERR_FD, STDIN_FD, STDOUT_FD
 from wherry_protocol.errors import ConnectionFailed
-from wherry_protocol.processes import ExecDetach, ExecKill, ExecWait
+from wherry_protocol.processes import ExecDetach, ExecKill, ExecStarted, ExecWait, exec_end
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import IO, Any, Self
 
     from wherry.event_stream import EventStream
     from wherry.streams import Streams
     from wherry.verbs.base import VerbsBase
     from wherry_protocol.containers import ExitStatus
-    from wherry_protocol.processes import Exec, ExecStarted
+    from wherry_protocol.processes import Exec
 
 RECONNECT = 10.0
 """Seconds to look for a supervisor that is being restarted: the command goes on meanwhile."""
 
 RECONNECT_PAUSE = 0.1
 
-MOMENT = 3
-"""Milliseconds. Who prints more than a pipe holds may have to wait for so long, once."""
+HEARS_ENDS = True
+"""Whether `communicate` listens for the end that is told at the other end of the lifeline."""
 
-_CHUNK = 1 << 16
+_END_SIZE = 256
 _TIOCSWINSZ = 0x5414
 
 
@@ -54,6 +55,7 @@ class Process:
         # With a terminal, there is nothing to go on with unless that has arrived.
         self._resume_id = None if call.spec.tty else call.exec_id
         self._started: ExecStarted | None = None
+        self._end = streams.end
         self.terminal: int | None = None
         try:
             self._stream: EventStream[Any, ExitStatus] = client.stream(call, streams.theirs)
@@ -109,11 +111,45 @@ class Process:
         return self._stream.ended
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when receive() will not wait, for loops that poll."""
+        """Return a descriptor that is readable when receive() will not wait, for loops that poll.
+
+        Not of one whose end is told elsewhere, as only exec() has it: see `sources`.
+        """
         return self._stream.fileno()
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Descriptors of which one is readable when receive() will not wait."""
+        wire = self._stream.fileno()
+        return (wire,) if self._end is None else (self._end.fileno(), wire)
 
     def receive(self) -> None:
         """Wait for news and take it in."""
+        sources = self.sources
+        self.take_in(sources if len(sources) == 1 else ready_of(None, *sources))
+
+    def take_in(self, ready: Container[int]) -> None:
+        """Take the news in of those of `sources` that are ready."""
+        if self._end is not None and self._end.fileno() in ready and self._heard(self._end):
+            return
+        if self._stream.fileno() in ready:
+            self._receive()
+
+    def _heard(self, end: socket.socket) -> bool:
+        """Take the end in that the launcher tells of; False if it has not, or never will."""
+        try:
+            data = end.recv(_END_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._end = None  # nobody is left who could: the answer comes where all others do
+            return False
+        pid, status = exec_end(data)
+        self._started = self._started or ExecStarted(id=self._resume_id or "", pid=pid)
+        self._stream.settle(status)
+        return True
+
+    def _receive(self) -> None:
         try:
             for event in self._stream.receive():
                 self._started, self.terminal = event, self._stream.take_fd()
@@ -131,7 +167,7 @@ class Process:
 
         What processes that it left behind print after its end is not waited for.
         """
-        talk = _Conversation(self, data)
+        talk = Conversation(self, data)
         talk.wait_a_moment()
         while not self._stream.ended:
             talk.turn()
@@ -192,6 +228,9 @@ class Process:
         if exec_id is None:
             raise error
         self._stream.close()
+        end, self._end = self._end, None
+        if end is not None and self._heard(end):
+            return
         deadline = time.monotonic() + RECONNECT
         while True:
             try:
@@ -202,92 +241,3 @@ class Process:
                 time.sleep(RECONNECT_PAUSE)
             else:
                 return
-
-
-class _Conversation:
-    """What goes in and comes out of a command until its end."""
-
-    def __init__(self, process: Process, data: bytes | None) -> None:
-        self._process = process
-        self._left = memoryview(data or b"")
-        self._input = process.stdin
-        self._outputs: dict[int, bytearray] = {}
-        self._out, self._err = bytearray(), bytearray()
-        for number, gathered in ((STDOUT_FD, self._out), (STDERR_FD, self._err)):
-            fd = process.pipe(number)
-            if fd is not None:
-                self._outputs[fd] = gathered
-        if self._input is not None:
-            os.set_blocking(self._input.fileno(), False)
-
-    @property
-    def out(self) -> bytes:
-        """Everything from standard output, or the terminal."""
-        return bytes(self._out)
-
-    @property
-    def err(self) -> bytes:
-        """Everything from standard error."""
-        return bytes(self._err)
-
-    def wait_a_moment(self) -> None:
-        """Wait for the end of a command that has nothing to read, if that comes in a moment.
-
-        What it prints stays in its pipes, which would wake us as it comes, and each again as it is closed.
-        """
-        if self._input is None and _ready(MOMENT, self._process.fileno()):
-            self._receive()
-
-    def turn(self) -> None:
-        """Wait for something to happen and deal with all of it."""
-        into = None if self._input is None else self._input.fileno()
-        ready = _ready(None, self._process.fileno(), *self._outputs, into=into)
-        if self._input is not None and into in ready:
-            self._write(self._input)
-        self._read(ready)
-        if self._process.fileno() in ready:
-            self._receive()
-
-    def finish(self) -> None:
-        """Take what was printed before the end."""
-        while self._outputs and (ready := _ready(0, *self._outputs)):
-            self._read(ready)
-
-    def _receive(self) -> None:
-        self._process.receive()
-        if self._process.terminal is not None:
-            self._outputs.setdefault(self._process.terminal, self._out)
-
-    def _read(self, ready: dict[int, int]) -> None:
-        """Read what is ready: only then, as it would wait for more otherwise."""
-        for fd in [fd for fd in self._outputs if fd in ready]:
-            try:
-                data = os.read(fd, _CHUNK) if ready[fd] & select.POLLIN else b""
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                data = b""  # nobody has the terminal open any more
-            self._outputs[fd] += data
-            if not data:
-                del self._outputs[fd]
-
-    def _write(self, file: IO[bytes]) -> None:
-        try:
-            while self._left:
-                self._left = self._left[os.write(file.fileno(), self._left[:_CHUNK]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            pass  # nobody reads any more: a command may end before it has read its input
-        file.close()
-        self._input = None
-
-
-def _ready(milliseconds: int | None, *fds: int, into: int | None = None) -> dict[int, int]:
-    """Return which descriptors can be read, or written `into`, once one can or the time is over, and why."""
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    if into is not None:
-        poll.register(into, select.POLLOUT)
-    return dict(poll.poll(milliseconds))

@@ -43,10 +43,12 @@ class Session:
     def __init__(self) -> None:
         self._connection = Connection(Role.CLIENT)
         self._greeting = self._connection.send_hello()
+        self._identity = 0
         self._operation = ""
         self._answer: Any = None
         self._error: WherryError | None = None
         self.done = True
+        self.settled = False
         self.broken = False
 
     @property
@@ -56,9 +58,10 @@ class Session:
 
     def begin(self, call: Call[Any], fds: int = 0) -> bytes:
         """Return the bytes that start a call. Raises BadRequest if it is too large."""
-        _identity, data = self._connection.send_request(call, fds=fds)
+        self._identity, data = self._connection.send_request(call, fds=fds)
         greeting, self._greeting = self._greeting, b""
-        self._operation, self.done, self._answer, self._error = call.op, False, None, None
+        self._operation, self._answer, self._error = call.op, None, None
+        self.done = self.settled = False
         return greeting + data
 
     def receive(self, data: bytes, fds: Iterable[int] = ()) -> list[EventReceived]:
@@ -75,6 +78,11 @@ class Session:
                 raise self._hung_up() from error  # it was killed in the middle of a frame
             raise
         return events
+
+    def settle(self) -> None:
+        """Take note that the call in progress has its answer by another way."""
+        self._connection.settle(self._identity)
+        self.done = self.settled = True
 
     def result(self) -> Any:
         """Return the answer of the call that is done, or raise its error."""

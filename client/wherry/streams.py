@@ -5,6 +5,7 @@ Owns the descriptors of both sides until they are sent or closed. Must never rea
 
 from __future__ import annotations
 
+import _socket as socket
 import os
 
 from wherry.session import close_all
@@ -29,23 +30,28 @@ PIPE, STDOUT, DEVNULL = -1, -2, -3
 
 STDIN_FD, STDOUT_FD, STDERR_FD = 0, 1, 2
 
+_PAIR = (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
 
 class Streams:
     """`ours` are our ends of the pipes by stream number; `numbers` says which streams `theirs` are.
 
     The lifeline is a pipe of which the supervisor gets the reading end, first of `theirs`: when all copies of
-    the other are gone, because we are, the command is killed.
+    the other are gone, because we are, the command is killed. With `told` it is a pair of sockets, and our
+    end, `end`, is where the launcher tells of the command's end: see the Exec request.
     """
 
-    def __init__(self, stdin: Target = None, stdout: Target = None, stderr: Target = None) -> None:
+    def __init__(
+        self, stdin: Target = None, stdout: Target = None, stderr: Target = None, *, told: bool = False
+    ) -> None:
         self.ours: dict[int, int] = {}
         self.numbers: tuple[int, ...] = ()
         self.theirs: list[int] = []
         self._made: list[int] = []
         self._lifeline: int | None = None
+        self.end: socket.socket | None = None
         try:
-            reader, self._lifeline = self._pipe()
-            self._add(None, reader)
+            self._add(None, self._pair() if told else self._pipe())
             self._open(STDIN_FD, stdin)
             self._open(STDOUT_FD, stdout)
             self._open(STDERR_FD, self._same(stdout) if stderr == STDOUT else stderr)
@@ -73,11 +79,19 @@ class Streams:
         fd, self._lifeline = self._lifeline, None
         if fd is not None:
             os.close(fd)
+        if self.end is not None:
+            self.end.close()
 
-    def _pipe(self) -> tuple[int, int]:
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+    def _pipe(self) -> int:
+        reader, self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._made.append(reader)
-        return reader, writer
+        return reader
+
+    def _pair(self) -> int:
+        self.end, theirs = socket.socketpair(*_PAIR)
+        fd = theirs.detach()
+        self._made.append(fd)
+        return fd
 
     def _add(self, number: int | None, fd: int) -> None:
         self.theirs.append(fd)

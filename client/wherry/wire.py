@@ -55,7 +55,13 @@ class Wire:
         # Not recv(MSG_DONTWAIT): a socket with a timeout waits it out before it asks the kernel.
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        if poll.poll(0) and self._session.settled:
+            # What it said of a call before it knew that this was settled.
+            try:
+                self.receive()
+            except ConnectionFailed:
+                return False
+        return self._session.reusable and not poll.poll(0)
 
     @property
     def done(self) -> bool:
@@ -101,6 +107,10 @@ class Wire:
         except OSError as error:
             raise self._broken(error) from error
         return self._session.receive(data, fds)
+
+    def settle(self) -> None:
+        """Take note that the call in progress has its answer by another way: none follows."""
+        self._session.settle()
 
     def result(self) -> Any:
         """Return the answer of the call that is done, or raise its error."""

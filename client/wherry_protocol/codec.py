@@ -110,8 +110,21 @@ def pack(frame: dict[str, Any]) -> bytes:
     return packed
 
 
+def unpack_list(data: bytes) -> list[Any] | None:
+    """Return a list that is alone in its message; None if it is no such thing."""
+    try:
+        value = _msgpack.unpackb(data)
+    except _ERRORS:
+        return None
+    return value if _is(value, list) else None
+
+
 def _is_map(frame: Any) -> bool:
-    return type(frame) is dict
+    return _is(frame, dict)
+
+
+def _is(value: Any, kind: type) -> bool:
+    return type(value) is kind
 
 
 def _deeper_than(value: Any, room: int) -> bool:

@@ -65,6 +65,8 @@ __all__ = [
     "RequestReceived", "RequestRefused", "Role",
 ]  # fmt: skip
 
+_ABOUT_A_REQUEST = (Frame.EVENT, Frame.ANSWER, Frame.ERROR)
+
 MAX_FDS = 16
 """Descriptors with one frame, far below the kernel's SCM_MAX_FD (253)."""
 
@@ -90,6 +92,7 @@ class Connection:
         self._ended = False
         self._broken = False
         self._last_id = 0
+        self._settled = -1
         self._in_flight: dict[int, Call[Any] | None] = {}
 
     @property
@@ -122,9 +125,10 @@ class Connection:
             raise RemoteProtocolError(f"bad frame: {error}") from error
 
     def _next_event(self) -> Event | NeedData:
-        frame = self._reader.next_frame()
-        if frame is not None:
-            return self._frame_event(frame)
+        while (frame := self._reader.next_frame()) is not None:
+            event = self._frame_event(frame)
+            if event is not None:
+                return event
         if self._ended:
             return self._end()
         if self._fds and (not self._reader.inside_frame or len(self._fds) > MAX_FDS):
@@ -140,9 +144,11 @@ class Connection:
             self._theirs = move(self._their_moves, self._theirs, Frame.END)
         return ConnectionClosed()
 
-    def _frame_event(self, frame: dict[Any, Any]) -> Event:
+    def _frame_event(self, frame: dict[Any, Any]) -> Event | None:
         kind = kind_of_frame(frame)
         self._theirs = move(self._their_moves, self._theirs, kind)
+        if self._is_late(kind, frame):
+            return None
         match kind:
             case Frame.HELLO:
                 return self._hello(frame)
@@ -216,6 +222,22 @@ class Connection:
         if count > len(self._fds):
             raise BadFrame(f"fds: {count} descriptors should have come along, {len(self._fds)} did")
         return tuple([self._fds.popleft() for _ in range(count)])
+
+    def settle(self, identity: int) -> None:
+        """Take note that a request has its answer by another way than this connection.
+
+        What a server had sent about it before it knew is left out.
+        """
+        self._own(identity)
+        del self._in_flight[identity]
+        self._settled = identity
+
+    def _is_late(self, kind: Frame, frame: dict[Any, Any]) -> bool:
+        """Say whether a frame is about what was settled: ids grow, and what is settled had us to itself."""
+        if kind not in _ABOUT_A_REQUEST or self._settled < 0:
+            return False
+        identity = _identity(frame)
+        return identity <= self._settled and identity not in self._in_flight
 
     def send_hello(self) -> bytes:
         """Return the first bytes that each side sends."""

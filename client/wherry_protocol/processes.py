@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from wherry_protocol.call import Call, Stream
+from wherry_protocol.codec import unpack_list
 from wherry_protocol.containers import NOTHING, ExitStatus, Output, Started
+from wherry_protocol.errors import ProtocolError
 from wherry_protocol.typed import Any, ClassVar, Mapping  # noqa: TC001 - the codec evaluates annotations
 from wherry_protocol.value import Value
 
@@ -55,6 +57,14 @@ class Exec(Stream[ExitStatus]):
     The first descriptor that rides along is the lifeline: the reading end of a pipe whose other end the
     client keeps. When that is closed the command is killed with all that it started, unless it was detached;
     the loss of this connection changes nothing. The `streams` of the specification follow, in their order.
+
+    The lifeline may be one end of a pair of Unix sockets (SOCK_SEQPACKET) as well, whose other end the client
+    keeps. The end of a command without a terminal is then told there, as soon as it is seen and at most once:
+    a message with a msgpack list [pid, code, signal], of which one of code and signal is nil, and to which
+    others may be added. The request is settled with that: no answer follows. Where none comes that way
+    (the command could not be executed, SIGKILL ended it, the supervisor is older than that), the answer does
+    as ever. A request that follows on the connection is taken up when the end is on record.
+
     `exec_id` is 64 hex digits of the client's choice, so that it can ask another supervisor for the end even
     if this one dies before it has told that the command executes; "" leaves the choice to the supervisor.
     """
@@ -66,6 +76,17 @@ class Exec(Stream[ExitStatus]):
     ref: str
     spec: ExecSpec
     exec_id: str = ""
+
+
+def exec_end(data: bytes) -> tuple[int, ExitStatus]:
+    """Return process id and exit from what was told at the other end of a lifeline. Raises ProtocolError."""
+    match unpack_list(data):
+        case [int(pid), int(code), None, *_]:
+            return pid, ExitStatus(code=code)
+        case [int(pid), None, int(signal), *_]:
+            return pid, ExitStatus(signal=signal)
+        case other:
+            raise ProtocolError(f"exec: {other!r:.80} was told of the command's end: no pid, code and signal")
 
 
 class ExecDetached(Call[ExecStarted]):

@@ -407,3 +407,26 @@ def test_a_small_request_is_understood_within_30_microseconds() -> None:
             server.next_event()
         rounds.append((time.perf_counter() - start) / len(data))
     assert min(rounds) < 30e-6
+
+
+def test_what_is_settled_elsewhere_gets_no_answer_and_its_late_words_are_left_out() -> None:
+    client, server = opened()
+    identity, data = client.send_request(RunAttached(spec=SPEC))
+    server.receive_data(data)
+    (request,) = events_of(server)
+    early = server.send_event(request.id, Started(id="1" * 64, name="web"))
+    client.settle(identity)
+    assert client.in_flight == 0
+    client.receive_data(early)
+    assert events_of(client) == [], "a word of what was settled came through"
+    server.settle(request.id)
+    with pytest.raises(LocalProtocolError):
+        server.send_answer(request.id, None)
+    following, data = client.send_request(Ping())
+    server.receive_data(data)
+    (request,) = events_of(server)
+    client.receive_data(server.send_answer(request.id, Pong(pid=7)))
+    (answer,) = events_of(client)
+    assert (answer.id, answer.value) == (following, Pong(pid=7))
+    with pytest.raises(LocalProtocolError):
+        client.settle(following)

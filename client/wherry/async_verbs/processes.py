@@ -57,13 +57,10 @@ class AsyncProcessVerbs(AsyncVerbsBase):
             result = client.exec("web", ["cat", "/etc/hostname"]).check()
 
         """
-        stdin = None if input is None or tty else PIPE
-        out = None if tty else PIPE
-        command = self.popen(
-            ref, args, stdin=stdin, stdout=out, stderr=out,
-            env=env, workdir=workdir, user=user, tty=tty, tty_size=tty_size,
-        )  # fmt: skip
-        async with command:
+        stdin = None if input is None else PIPE
+        hears = async_process.HEARS_ENDS
+        pipes = streams.Streams() if tty else streams.Streams(stdin, PIPE, PIPE, told=hears)
+        async with self._process(ref, args, pipes, env, workdir, user, tty, tty_size) as command:
             return await command.communicate(input)
 
     def popen(
@@ -92,6 +89,19 @@ class AsyncProcessVerbs(AsyncVerbsBase):
 
         """
         pipes = streams.Streams() if tty else streams.Streams(stdin, stdout, stderr)
+        return self._process(ref, args, pipes, env, workdir, user, tty, tty_size)
+
+    def _process(
+        self,
+        ref: str,
+        args: Sequence[str],
+        pipes: streams.Streams,
+        env: Mapping[str, str] | None,
+        workdir: str | None,
+        user: str,
+        tty: bool,
+        tty_size: tuple[int, int] | None,
+    ) -> async_process.AsyncProcess:
         spec = processes.ExecSpec(
             args=tuple(args), env=env or {}, workdir=workdir, user=user,
             tty=tty, tty_size=tty_size, streams=pipes.numbers,

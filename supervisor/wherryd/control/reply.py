@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from wherry_protocol.errors import InternalError
 from wherryd import journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import trio
 
     from wherry_protocol.connection import Connection, RequestReceived
     from wherry_protocol.errors import WherryError
@@ -30,6 +30,7 @@ class Reply:
     ) -> None:
         self.fds = [*request.fds]
         self.done = False
+        self._waiter: trio.Event | None = None
         self._connection = connection
         self._sender = sender
         self._nursery = nursery
@@ -54,13 +55,25 @@ class Reply:
 
     def answer(self, value: Value) -> None:
         """End the request well."""
-        self.done = True
+        self._end()
         if not self._sender.over:
             self._send(self._connection.send_answer(self._id, value))
 
+    def settle(self) -> None:
+        """End the request without a word: its client has the answer from elsewhere."""
+        self._end()
+        self._held = b""
+        self._connection.settle(self._id)
+
+    async def wait_done(self) -> None:
+        """Wait for the end of the request."""
+        if not self.done:
+            self._waiter = self._waiter or trio.Event()
+            await self._waiter.wait()
+
     def fail(self, error: WherryError) -> None:
         """End the request badly."""
-        self.done = True
+        self._end()
         if not self._sender.over:
             self._send(self._connection.send_error(self._id, error))
 
@@ -68,6 +81,11 @@ class Reply:
         """End the request with a defect of ours."""
         journal.defect("request failed", error, op=self._op)
         self.fail(InternalError(f"{self._op}: {error!r}", hint="see the supervisor's log"))
+
+    def _end(self) -> None:
+        self.done = True
+        if self._waiter is not None:
+            self._waiter.set()
 
     def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         data, self._held = self._held + data, b""

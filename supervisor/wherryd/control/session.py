@@ -45,6 +45,9 @@ MAX_IN_FLIGHT = 256
 CLOSE_TIMEOUT = 1.0
 """Seconds for the last words to a client that is being hung up on."""
 
+SETTLE_TIMEOUT = 1.0
+"""Seconds that a request waits for the end of the one before, of which its client may know before we do."""
+
 _READ = 1 << 16
 _ANCILLARY = socket.CMSG_SPACE(16 * 4)
 
@@ -125,6 +128,7 @@ class Session:
             _close(event.fds)
             await self._sender.send(self._connection.send_error(event.id, event.error))
         elif isinstance(event, RequestReceived):
+            await self._settled()
             if self._verbs.begins_at_once(event.call):
                 await self._sender.caught_up()
                 self._begin(event, nursery)
@@ -136,6 +140,12 @@ class Session:
                 _close(fds)
                 raise
             nursery.start_soon(self._answer, event, fds, nursery)
+
+    async def _settled(self) -> None:
+        """Wait until we know of the end of what was begun before: its client may know before we do."""
+        if self._reply is not None and not self._reply.done:
+            with trio.move_on_after(SETTLE_TIMEOUT):
+                await self._reply.wait_done()
 
     async def _answer(self, request: RequestReceived, fds: list[int], nursery: trio.Nursery) -> None:
         try:

@@ -13,7 +13,7 @@ In the launcher's process (standard library, msgpack and `wherryd.kernel` only):
     root.py     the child's root file system
     user.py     the container's own passwd and group files
     crew.py     the workers, and worker.py one of them: builds a container, forks its first process
-    join.py     the same of a process that joins
+    join.py     the same of a process that joins; told.py: what its client hears from us of its end
     peer.py     the connection to the supervisor
 
 In the supervisor's process (trio):

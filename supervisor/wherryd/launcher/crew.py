@@ -145,6 +145,11 @@ class Crew:
         """Whether an order waits for a worker."""
         return bool(self._orders)
 
+    @property
+    def busy(self) -> list[int]:
+        """The descriptors of those that work: readable once they are free again."""
+        return [hand.sock.fileno() for hand in self._hands if hand.busy is not None]
+
     def _due(self) -> float:
         return self._orders[0].since + (_SOON if len(self._hands) < self._enough else _PATIENCE)
 

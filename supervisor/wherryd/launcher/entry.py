@@ -32,11 +32,13 @@ class Entry:
     `sender` is who told last, of what carries credentials; a `doomed` process is killed once it is known.
     Of a `brief` one the supervisor wants to hear of start and end at once, if the end comes in a moment.
     One that is `kept` is another launcher's child, and that launcher is dead.
+    `told`: the client that waits for its end knows it from us.
     """
 
     note: bytes | None = None
     brief = False
     kept = False
+    told = False
 
     def __init__(self, name: str, cgroup: str) -> None:
         self.id = name
@@ -110,6 +112,10 @@ class Entry:
             self.fds.update(zip(("pidfd", "tty"), fds, strict=False))
         else:
             self.failure = record
+
+    def end(self, ended: tuple[int | None, int | None]) -> None:
+        """Take note of its exit."""
+        self.exit = ended
 
     def close_status(self) -> None:
         """Close the status socket, once everything was told."""

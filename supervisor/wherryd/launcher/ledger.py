@@ -165,12 +165,19 @@ class Ledger:
             pending.answer()
 
     def _on_exited(
-        self, link: Link, _fds: list[int], name: str, code: int | None, signal: int | None, *_more: Any
+        self,
+        link: Link,
+        _fds: list[int],
+        name: str,
+        code: int | None,
+        signal: int | None,
+        told: bool = False,
+        *_more: Any,
     ) -> None:
         held = self.held.get(name)
         # A launcher that hung up tells on its next connection.
         if held is not None and (held.link is link or held.link.pid == link.pid):
-            held.end(Exit(code=code, signal=signal))
+            held.end(Exit(code=code, signal=signal, told=told))
 
     def _on_ran(
         self,
@@ -180,6 +187,7 @@ class Ledger:
         pid: int,
         code: int | None,
         signal: int | None,
+        told: bool = False,
         *_more: Any,
     ) -> None:
         pending = self.pending.pop(name, None)
@@ -189,7 +197,7 @@ class Ledger:
             link.say("release", name)
             pending.answer()
         else:
-            pending.ran = Ran(pid=pid, exit=Exit(code=code, signal=signal))
+            pending.ran = Ran(pid=pid, exit=Exit(code=code, signal=signal, told=told))
             pending.answer()
 
     def _on_held(

@@ -62,13 +62,19 @@ class Loop:
         self._crew.hire()
         while self._peer or self._entries:
             if self._peer and not self._crew.behind:
-                self._moment.wait(self._peer.fileno())
-            for fd, events in self._poll.poll(self._crew.patience):
+                self._moment.wait(self._peer.fileno(), *self._crew.busy)
+            for fd, events in self._poll.poll(self._patience):
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it
                     handler(events)
             self._tell_begun()
             self._crew.attend()
+
+    @property
+    def _patience(self) -> float | None:
+        """How long to sleep at most: None is for ever."""
+        due = [self._crew.patience, *map(self._moment.left, self._begun)]
+        return min([each for each in due if each is not None], default=None)
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self._handlers[fd] = handler
@@ -183,7 +189,7 @@ class Loop:
 
     def _open_status(self, entry: Entry) -> int:
         """Give the entry our end of its status socket and return the other."""
-        ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
+        ours, status = _status_pair()
         # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
         self._watch(ours.fileno(), lambda _events: self._on_status(entry, ours), 0)
         entry.watch(ours)
@@ -242,7 +248,6 @@ class Loop:
     def _on_status(self, entry: Entry, status: _socket.socket) -> None:
         entry.read_status()
         self._unwatch(status.fileno())
-        self._moment.end(entry)
         entry.close_status()
         failpoints.hit("launcher.told")
         if entry.pid:
@@ -255,6 +260,8 @@ class Loop:
         if entry.executing and entry.pid and entry.failure is None:
             entry.pending = False
             self._begun.append(entry)
+        else:
+            self._moment.end(entry)
         self._settle(entry)
 
     def _tell_begun(self) -> None:
@@ -265,8 +272,13 @@ class Loop:
         begun, self._begun = self._begun, []
         for entry in begun:
             if entry.brief and entry.exit is not None and entry.exit[1] != _SIGKILL:
-                self._say("ran", entry.id, entry.pid, *entry.exit)
+                self._moment.end(entry)
+                self._say("ran", entry.id, entry.pid, *entry.exit, entry.told)
                 continue
+            if entry.brief and entry.exit is None and self._moment.left(entry) > 0:
+                self._begun.append(entry)
+                continue
+            self._moment.end(entry)
             self._say("spawned", entry.id, entry.pid, entry.kinds, fds=tuple(entry.fds.values()))
             self._settle(entry)
 
@@ -301,19 +313,23 @@ class Loop:
     def _end(self, entry: Entry, ended: tuple[int | None, int | None] | None) -> None:
         if ended is not None:
             del self._by_pid[entry.pid]
-            entry.exit = ended
+            entry.end(ended)
 
     def _settle(self, entry: Entry) -> None:
         """Tell what is known of an ended container; a failed start is told when nothing of it is left."""
         if not entry.pending:
             if entry.exit is not None:
                 if entry not in self._begun:
-                    self._say("exited", entry.id, *entry.exit)
+                    self._say("exited", entry.id, *entry.exit, entry.told)
                 self._crew.prepare()
         elif entry.over:
             del self._entries[entry.id]
             entry.close()
             self._say("failed", entry.id, *(entry.failure or _interrupted(entry)))
+
+
+def _status_pair() -> tuple[_socket.socket, _socket.socket]:
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
 
 
 def _interrupted(entry: Entry) -> tuple[Any, ...]:

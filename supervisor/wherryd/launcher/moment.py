@@ -1,8 +1,8 @@
-"""The moment in which a command may end that has hardly begun: only a word or an end wakes the launcher.
+"""The moment in which a command may end that has hardly begun: the launcher is not woken by its beginning.
 
-A short command costs less when nobody looks at it on its way: its worker's words wait, and are read with its
-end. Owns which starts are under way. Must never keep anything else waiting: a container's start, an order
-that waits for a worker.
+A short command costs less when nobody looks at it on its way. Its worker's words are read when that is free
+again: a core has time then, and the end finds us ready. Owns which starts are under way. Must never keep
+anything else waiting: a container's start, an order that waits for a worker.
 """
 
 from __future__ import annotations
@@ -33,18 +33,26 @@ class Moment:
         else:
             self._others.add(entry)
 
+    def left(self, entry: Entry) -> float:
+        """Return the seconds that are left of a start's moment."""
+        since = self._brief.get(entry)
+        return 0.0 if since is None else max(0.0, since + _MOMENT - time.monotonic())
+
     def end(self, entry: Entry) -> None:
-        """Take note that its worker has told how it went."""
+        """Take note that the supervisor is told how it went."""
         self._brief.pop(entry, None)
         self._others.discard(entry)
 
-    def wait(self, peer: int) -> None:
-        """Wait until the moment is over, or something happens; not if a start that is not brief is on."""
+    def wait(self, *others: int) -> None:
+        """Wait until the moment is over, or something happens; not if a start that is not brief is on.
+
+        `others` are more descriptors that wake.
+        """
         if not self._brief or self._others:
             return
-        left = next(iter(self._brief.values())) + _MOMENT - time.monotonic()
+        left = self.left(next(iter(self._brief)))
         if left > 0:
             poll = select.poll()
-            for fd in (peer, *self._fds):
+            for fd in (*self._fds, *others):
                 poll.register(fd, select.POLLIN)
             poll.poll(left * 1000)

@@ -15,10 +15,14 @@ _KINDS = ("pidfd", "stdin", "stdout", "stderr", "tty", "staging", "lifeline")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a container ended: a code, or a signal, or neither when nobody could see it."""
+    """How a container ended: a code, or a signal, or neither when nobody could see it.
+
+    `told`: of an exec whose client knows that already.
+    """
 
     code: int | None = None
     signal: int | None = None
+    told: bool = False
 
     @classmethod
     def of_status(cls, status: int | None) -> Self:

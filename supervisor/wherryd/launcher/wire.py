@@ -17,8 +17,8 @@ From the launcher:
     hello version pid since   first on every connection
     spawned id pid kinds                    with one descriptor per kind
     failed id step op path errno hint       nothing of it is left
-    exited id code signal                   one of the two is nil
-    ran id pid code signal                  spawned and exited at once, without descriptors, of a brief exec:
+    exited id code signal told              one of code and signal is nil; told: its client knows already
+    ran id pid code signal told             spawned and exited at once, without descriptors, of a brief exec:
                                            only to the supervisor that asked for it
     held id pid kinds code signal pending note kept   an answer to list, with the descriptors; no note: a
                                            container; kept: of a launcher that died, which would know its exit
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 7
+VERSION = 8
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 HOLDING_SINCE = 4

@@ -22,5 +22,5 @@ class Caller:
     def failed(self, error: WherryError) -> None:
         """It could not be started."""
 
-    def ended(self, status: ExitStatus) -> None:
-        """It has ended."""
+    def ended(self, status: ExitStatus, *, told: bool) -> None:
+        """It has ended; `told`: the caller knows how from the launcher."""

@@ -110,7 +110,7 @@ class Keeper:
         session.run(ran)
         session.caller.started(session)
         status = ExitStatus(code=ran.exit.code, signal=ran.exit.signal)
-        self._settle(session, status)
+        self._settle(session, status, told=ran.exit.told)
         failpoints.hit("exec.ended")
         self._over.append(session.id)
         tell = partial(tell_life, session, self._services, status)
@@ -242,7 +242,7 @@ class Keeper:
         if status.code is None and status.signal is None:
             self._end(session, ExitStatus(error="nobody saw how it ended: the launcher was gone"))
         elif status.signal != _SIGKILL:
-            self._end(session, ExitStatus(code=status.code, signal=status.signal))
+            self._end(session, ExitStatus(code=status.code, signal=status.signal), told=status.told)
 
     async def _judge(self, session: Session) -> None:
         """End it with what can be found out about the SIGKILL that ended it."""
@@ -262,22 +262,22 @@ class Keeper:
             return False
         return session.container.oom.blame(kills, dying=dying)
 
-    def _end(self, session: Session, status: ExitStatus) -> None:
+    def _end(self, session: Session, status: ExitStatus, *, told: bool = False) -> None:
         if session.over.is_set():
             return
         try:
-            self._settle(session, status)
+            self._settle(session, status, told=told)
         finally:
             session.close()
             failpoints.hit("exec.ended")
             self._services.launcher.release(session.id)
             tell_end(session, self._services, status)
 
-    def _settle(self, session: Session, status: ExitStatus) -> None:
+    def _settle(self, session: Session, status: ExitStatus, *, told: bool) -> None:
         session.exit = status
         session.over.set()
         self._known.ended(session.id, status)
-        session.caller.ended(status)
+        session.caller.ended(status, told=told)
 
     def _guarded(self, session: Session, step: Callable[[], None]) -> None:
         """Take a step; a defect in it must end neither the launcher's task nor others' execs."""

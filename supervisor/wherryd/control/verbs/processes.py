@@ -54,8 +54,11 @@ class _Client(Caller):
     def failed(self, error: WherryError) -> None:
         self._reply.fail(error)
 
-    def ended(self, status: ExitStatus) -> None:
-        self._reply.answer(status)
+    def ended(self, status: ExitStatus, *, told: bool) -> None:
+        if told:
+            self._reply.settle()
+        else:
+            self._reply.answer(status)
 
 
 def run_exec(context: Context, call: Exec, reply: Reply) -> None:
