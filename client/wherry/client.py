@@ -96,6 +96,12 @@ class Client(Verbs):
 
         return call_again(call, lost, self._connect_only, self._reconnect, self._on_away)
 
+    def announce(self) -> None:
+        """Wake the supervisor, on the connection that the next call will use."""
+        with self._lock:
+            if self._idle and self._pid == os.getpid():
+                self._idle[-1].announce()
+
     def stream(self, call: Stream[R], fds: Sequence[int] = ()) -> EventStream[Any, R]:
         """Send any streaming request, with copies of `fds`; its events come from the result."""
         again = self._again(call) if self._reconnect else None

@@ -145,7 +145,8 @@ class Process:
             self._end = None  # nobody is left who could: the answer comes where all others do
             return False
         pid, status = exec_end(data)
-        self._started = self._started or ExecStarted(id=self._resume_id or "", pid=pid)
+        if self._started is None:
+            self._started = ExecStarted(id=self._resume_id or "", pid=pid)
         self._stream.settle(status)
         return True
 

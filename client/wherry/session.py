@@ -56,6 +56,10 @@ class Session:
         """Whether another call may follow on this connection."""
         return self.done and not self.broken
 
+    def announce(self) -> bytes:
+        """Return what tells the supervisor that a call is about to begin, if there is a way."""
+        return b"" if self._greeting else self._connection.send_announcement()
+
     def begin(self, call: Call[Any], fds: int = 0) -> bytes:
         """Return the bytes that start a call. Raises BadRequest if it is too large."""
         self._identity, data = self._connection.send_request(call, fds=fds)

@@ -84,6 +84,15 @@ class Wire:
         answer: R = self.result()
         return answer
 
+    def announce(self) -> None:
+        """Wake the supervisor for the call that is about to begin, whichever that is."""
+        data = self._session.announce()
+        try:
+            if data:
+                self._socket.send(data, socket.MSG_NOSIGNAL)
+        except OSError:
+            self._session.broken = True  # the next call finds another connection
+
     def begin(self, call: Call[Any], fds: Sequence[int] = ()) -> None:
         """Send a request, with copies of descriptors."""
         data = self._session.begin(call, len(fds))

@@ -57,6 +57,11 @@ class FrameReader:
         """Whether bytes of an unfinished frame have arrived."""
         return bool(self._waiting) or self._fed > self._frame_start
 
+    @property
+    def announced(self) -> bool:
+        """Whether of the next frame its first byte has arrived, and nothing else."""
+        return not self._waiting and self._fed == self._frame_start + 1
+
     def feed(self, data: bytes) -> None:
         """Take bytes in."""
         if len(data) <= _SLICE:
@@ -108,6 +113,15 @@ def pack(frame: dict[str, Any]) -> bytes:
     """Return a frame's bytes."""
     packed: bytes = _msgpack.packb(frame, unicode_errors="surrogateescape")
     return packed
+
+
+ANNOUNCEMENT = b"\xde"
+"""The first byte of a map of any size, in the longer one of its forms."""
+
+
+def after_announcement(frame: bytes) -> bytes:
+    """Return the rest of a frame of ours (a map of less than 16 items) whose first byte was sent ahead."""
+    return (frame[0] & 15).to_bytes(2) + frame[1:]
 
 
 def unpack_list(data: bytes) -> list[Any] | None:

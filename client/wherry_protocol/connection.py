@@ -33,7 +33,15 @@ from collections import deque
 
 from wherry_protocol import PROTOCOL_VERSION, SOFTWARE_VERSION
 from wherry_protocol.call import Stream
-from wherry_protocol.codec import MAX_ANSWER, MAX_REQUEST, BadFrame, FrameReader, pack
+from wherry_protocol.codec import (
+    ANNOUNCEMENT,
+    MAX_ANSWER,
+    MAX_REQUEST,
+    BadFrame,
+    FrameReader,
+    after_announcement,
+    pack,
+)
 from wherry_protocol.errors import BadRequest, ErrorReply, ProtocolError, from_reply
 from wherry_protocol.events import (
     NEED_DATA,
@@ -52,7 +60,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 from wherry_protocol.value import FieldError, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from wherry_protocol.call import Call
@@ -93,12 +101,19 @@ class Connection:
         self._broken = False
         self._last_id = 0
         self._settled = -1
+        self._announced = False
         self._in_flight: dict[int, Call[Any] | None] = {}
+        self._call_from_frame: Callable[[dict[Any, Any]], Call[Any]] | None = None
 
     @property
     def in_flight(self) -> int:
         """How many requests wait for their answer."""
         return len(self._in_flight)
+
+    @property
+    def announced(self) -> bool:
+        """Whether the peer has announced its next frame."""
+        return self._reader.announced
 
     def receive_data(self, data: bytes, fds: Iterable[int] = ()) -> None:
         """Take in what arrived; b"" is the end of the stream."""
@@ -136,7 +151,7 @@ class Connection:
         return NEED_DATA
 
     def _end(self) -> ConnectionClosed:
-        if self._reader.inside_frame:
+        if self._reader.inside_frame and not self._reader.announced:
             raise BadFrame("the stream ended within a frame")
         if self._fds:
             raise BadFrame(f"{len(self._fds)} descriptors came without a frame that says so")
@@ -175,14 +190,16 @@ class Connection:
         return hello
 
     def _request(self, frame: dict[Any, Any]) -> RequestReceived | RequestRefused:
-        from wherry_protocol.operations import call_from_frame  # a client never needs it
+        if self._call_from_frame is None:
+            from wherry_protocol.operations import call_from_frame  # a client never needs it
 
+            self._call_from_frame = call_from_frame
         identity, fds = _identity(frame), self._claim(frame)
         if identity in self._in_flight:
             raise BadFrame(f"id {identity} is still in flight")
         self._in_flight[identity] = None
         try:
-            return RequestReceived(id=identity, call=call_from_frame(frame), fds=fds)
+            return RequestReceived(id=identity, call=self._call_from_frame(frame), fds=fds)
         except BadRequest as error:
             return RequestRefused(id=identity, error=error, fds=fds)
 
@@ -243,6 +260,13 @@ class Connection:
         """Return the first bytes that each side sends."""
         return self._send(Frame.HELLO, {"wherry": PROTOCOL_VERSION, "version": SOFTWARE_VERSION})
 
+    def send_announcement(self) -> bytes:
+        """Return the first byte of the next request: it wakes the server meanwhile. b"" if that is out."""
+        if self._announced or self._ours is not State.OPEN:
+            return b""
+        self._announced = True
+        return ANNOUNCEMENT
+
     def send_request(self, call: Call[Any], *, fds: int = 0) -> tuple[int, bytes]:
         """Return the id that the answer will carry, and the bytes.
 
@@ -259,6 +283,8 @@ class Connection:
             )
         self._last_id = identity
         self._in_flight[identity] = call
+        if self._announced:
+            self._announced, data = False, after_announcement(data)
         return identity, data
 
     def send_event(self, identity: int, event: Value, *, fds: int = 0) -> bytes:

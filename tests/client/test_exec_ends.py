@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.forms import rounds, within
 
-from wherry import Client, RunSpec
+from wherry import BadRequest, Client, RunSpec
 from wherry_protocol.event_log import Event
 
 if TYPE_CHECKING:
@@ -107,3 +107,17 @@ def test_ends_of_many_at_once_are_each_their_own(client: Client) -> None:
     assert [result.exit_code for result in results] == [*range(1, 65)]
     assert [result.stdout for result in results] == [b"%d\n" % number for number in range(1, 65)]
     assert len({result.id for result in results}) == len(results)
+
+
+def test_an_exec_that_is_given_up_leaves_the_connection_as_it_was(client: Client) -> None:
+    """It has been announced on it by then."""
+    (wire,) = client._idle
+    for _ in range(3):
+        with pytest.raises(BadRequest, match="no command"):
+            client.exec("c", [])
+        with pytest.raises(TypeError):
+            client.exec("c", 5)  # type: ignore[arg-type]
+        assert client.execs("c") == ()
+        client.announce()
+        assert client.exec("c", ["true"]).exit_code == 0
+    assert client._idle == [wire], "a connection was given up"

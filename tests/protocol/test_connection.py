@@ -430,3 +430,22 @@ def test_what_is_settled_elsewhere_gets_no_answer_and_its_late_words_are_left_ou
     assert (answer.id, answer.value) == (following, Pong(pid=7))
     with pytest.raises(LocalProtocolError):
         client.settle(following)
+
+
+@pytest.mark.parametrize("call", [Ping(), RunAttached(spec=SPEC), Kill(ref="web", signal="TERM")])
+def test_an_announced_request_is_the_same_request(call: Any) -> None:
+    """Whichever it is: what was announced may have been given up."""
+    client, server = opened()
+    assert not server.announced
+    server.receive_data(client.send_announcement())
+    assert client.send_announcement() == b"", "announced twice"
+    assert events_of(server) == []
+    assert server.announced
+    for _ in range(2):
+        server.receive_data(client.send_request(call)[1])
+        (request,) = events_of(server)
+        assert request.call == call
+        assert not server.announced
+    server.receive_data(client.send_announcement())
+    server.receive_data(b"")
+    assert events_of(server) == [ConnectionClosed()], "an announcement is no promise"

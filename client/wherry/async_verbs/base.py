@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class AsyncVerbsBase:
     """Sends requests."""
 
+    def announce(self) -> None:
+        """Have the supervisor awake for a call that is about to begin, where that is worth it."""
+
     async def call(self, call: Call[R]) -> R:
         """Send any request and return its answer."""
         raise NotImplementedError

@@ -57,6 +57,7 @@ class AsyncProcessVerbs(AsyncVerbsBase):
             result = client.exec("web", ["cat", "/etc/hostname"]).check()
 
         """
+        self.announce()
         stdin = None if input is None else PIPE
         hears = async_process.HEARS_ENDS
         pipes = streams.Streams() if tty else streams.Streams(stdin, PIPE, PIPE, told=hears)
@@ -102,11 +103,15 @@ class AsyncProcessVerbs(AsyncVerbsBase):
         tty: bool,
         tty_size: tuple[int, int] | None,
     ) -> async_process.AsyncProcess:
-        spec = processes.ExecSpec(
-            args=tuple(args), env=env or {}, workdir=workdir, user=user,
-            tty=tty, tty_size=tty_size, streams=pipes.numbers,
-        )  # fmt: skip
-        call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        try:
+            spec = processes.ExecSpec(
+                args=tuple(args), env=env or {}, workdir=workdir, user=user,
+                tty=tty, tty_size=tty_size, streams=pipes.numbers,
+            )  # fmt: skip
+            call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        except BaseException:
+            pipes.close()
+            raise
         return async_process.AsyncProcess(self, call, pipes)
 
     async def exec_detached(

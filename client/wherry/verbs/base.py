@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class VerbsBase:
     """Sends requests."""
 
+    def announce(self) -> None:
+        """Have the supervisor awake for a call that is about to begin, where that is worth it."""
+
     def call(self, call: Call[R]) -> R:
         """Send any request and return its answer."""
         raise NotImplementedError

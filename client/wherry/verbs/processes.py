@@ -58,6 +58,7 @@ class ProcessVerbs(VerbsBase):
             result = client.exec("web", ["cat", "/etc/hostname"]).check()
 
         """
+        self.announce()
         stdin = None if input is None else PIPE
         hears = process.HEARS_ENDS
         pipes = streams.Streams() if tty else streams.Streams(stdin, PIPE, PIPE, told=hears)
@@ -103,11 +104,15 @@ class ProcessVerbs(VerbsBase):
         tty: bool,
         tty_size: tuple[int, int] | None,
     ) -> process.Process:
-        spec = processes.ExecSpec(
-            args=tuple(args), env=env or {}, workdir=workdir, user=user,
-            tty=tty, tty_size=tty_size, streams=pipes.numbers,
-        )  # fmt: skip
-        call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        try:
+            spec = processes.ExecSpec(
+                args=tuple(args), env=env or {}, workdir=workdir, user=user,
+                tty=tty, tty_size=tty_size, streams=pipes.numbers,
+            )  # fmt: skip
+            call = processes.Exec(ref=ref, spec=spec, exec_id=os.urandom(_ID_BYTES).hex())
+        except BaseException:
+            pipes.close()
+            raise
         return process.Process(self, call, pipes)
 
     def exec_detached(

@@ -121,6 +121,8 @@ class Session:
             if isinstance(event, ConnectionClosed):
                 return False
             await self._handle(event, nursery)
+        if self._reply is not None and self._reply.done and self._connection.announced:
+            self._verbs.expect()
         return True
 
     async def _handle(self, event: Event, nursery: trio.Nursery) -> None:

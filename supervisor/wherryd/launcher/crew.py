@@ -172,6 +172,13 @@ class Crew:
                 raise
         self._orders.append(order)
 
+    def wake(self) -> None:
+        """Have the worker awake that the next order goes to, if one is idle."""
+        for hand in self._hands:
+            if hand.idle:
+                self._send(hand, worker.WAKE)
+                return
+
     def drop(self, entry: Entry) -> bool:
         """Forget the order of an entry, if it waits still."""
         for hand in self._hands:

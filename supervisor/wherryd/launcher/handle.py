@@ -17,7 +17,7 @@ from wherryd.launcher.asked import Asked
 from wherryd.launcher.finding import find, renew
 from wherryd.launcher.ledger import LOST, Ledger
 from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed
-from wherryd.launcher.requests import join_request, spawn_request
+from wherryd.launcher.requests import EXPECT, join_request, spawn_request
 from wherryd.launcher.start import LauncherUnavailable
 
 if TYPE_CHECKING:
@@ -156,6 +156,11 @@ class Launcher:
             return None
         request, fds = join_request(name, plan, note, container, streams, lifeline, brief=brief)
         return self._ledger.ask(self._current, name, request, fds, note)
+
+    def expect(self) -> None:
+        """Tell the launcher that something brief is about to be asked for."""
+        if self._current is not None:
+            self._current.send(EXPECT)
 
     async def _start(
         self, name: str, request: bytes, fds: tuple[int, ...], note: bytes | None = None

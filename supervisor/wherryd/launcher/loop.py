@@ -53,6 +53,7 @@ class Loop:
             "kill": self._kill,
             "keep": self._keep,
             "list": self._list,
+            "expect": self._expect,
         }
         self._watch(listener.fileno(), self._accept)
         self._watch(signals, self._on_signal)
@@ -189,11 +190,14 @@ class Loop:
 
     def _open_status(self, entry: Entry) -> int:
         """Give the entry our end of its status socket and return the other."""
-        ours, status = _status_pair()
+        ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
         # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
         self._watch(ours.fileno(), lambda _events: self._on_status(entry, ours), 0)
         entry.watch(ours)
         return status.detach()
+
+    def _expect(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
+        self._crew.wake()
 
     def _release(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         failpoints.hit("launcher.release")
@@ -326,10 +330,6 @@ class Loop:
             del self._entries[entry.id]
             entry.close()
             self._say("failed", entry.id, *(entry.failure or _interrupted(entry)))
-
-
-def _status_pair() -> tuple[_socket.socket, _socket.socket]:
-    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
 
 
 def _interrupted(entry: Entry) -> tuple[Any, ...]:

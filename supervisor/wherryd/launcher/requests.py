@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Plan
 
 
+EXPECT = wire.pack("expect")
+
+
 def spawn_request(plan: Plan, netns: int | None) -> tuple[bytes, tuple[int, ...]]:
     """Return the request for a container's start, and the descriptors that go with it."""
     packed = wire.pack(*plan.to_wire())

@@ -7,6 +7,7 @@ To the launcher:
                         promise: the directory's former name and its successor's; needs: capabilities, as bits
     exec id note lifeline brief needs plan (with the container's pidfd, a lifeline if so said, its streams);
                         brief: its start may be told a moment late, and with its end
+    expect              an exec is about to be asked for: who will be needed should be awake
     release id          forget the container and close its descriptors
     close_stdin id      drop the duplicate of its standard input
     drop_lifeline id    of an exec that goes on without its client

@@ -7,6 +7,7 @@ host's. It alone waits for the container's files: when they hang, so does it, an
     launcher → worker    a plan, with: the status socket, the standard streams, a network namespace if any
                          (join.py has the other kind of order: to enter a container that runs)
                          or PREPARE rooted: make the kit for the next container, while there is time
+                         or WAKE: one of them is about to follow
     worker → launcher    one byte, when it is free again: FREE, SPENT without a kit, READY with one that has
                          a root
     worker → status      "executing" pid, or "forked" pid and why it failed, with pidfd and terminal
@@ -51,6 +52,7 @@ FREE = b"\x01"
 SPENT = b"\x02"
 READY = b"\x03"
 PREPARE = "prepare"
+WAKE = b"\0"
 
 
 class Worker:
@@ -70,12 +72,18 @@ class Worker:
         while True:
             try:
                 self._control.send(self._word())
-                request = wire.receive_packed(self._control)
+                request = self._receive()
             except (BrokenPipeError, ConnectionResetError):
                 return
             if request is None:
                 return
             self._obey(*request)
+
+    def _receive(self) -> tuple[bytes, list[int]] | None:
+        while True:
+            request = wire.receive_packed(self._control)
+            if request is None or request[0] != WAKE:
+                return request
 
     def _word(self) -> bytes:
         if self._kit is not None:

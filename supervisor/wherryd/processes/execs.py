@@ -90,6 +90,11 @@ class Execs:
             raise BadRequest("exec: no stream rides along with what is detached")
         return await _begun(self.begin(reference, spec, Caller(), None, ()))
 
+    def expect(self) -> None:
+        """Have the launcher awake for an exec that is about to be asked for; not while it has others."""
+        if not self._known.asked:
+            self._services.launcher.expect()
+
     def adopt(self) -> None:
         """Go on with what the launcher held while there was no supervisor."""
         for held in self._services.launcher.adopted:

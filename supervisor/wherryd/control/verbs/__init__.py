@@ -70,6 +70,10 @@ class Verbs:
         """Begin to perform a stream's request: the reply has the rest. Raises WherryError."""
         _find(_AT_ONCE, call)(self._context, call, reply)
 
+    def expect(self) -> None:
+        """Have those awake that one more request will need, of the kind that `begin` is for."""
+        self._context.execs.expect()
+
     async def stream(self, call: Stream[Any], emitter: Emitter) -> Any:
         """Perform a stream's request. Raises WherryError."""
         return await _find(_STREAMS, call)(self._context, call, emitter)
