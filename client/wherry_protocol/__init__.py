@@ -12,6 +12,7 @@ imports nothing but the standard library and msgpack.
     housekeeping.py update, the prunes, what takes room
     event_log.py    what happened: events and the requests for them
     health.py       healthchecks and what they say
+    waits.py        waits for the next end of a run, and for a removal
     stats.py        what containers use
     call.py         what a request is; operations.py: which requests there are
     convert.py      plain msgpack types -> values, checked

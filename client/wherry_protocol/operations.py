@@ -28,6 +28,7 @@ MODULES = (
     "volumes",
     "housekeeping",
     "health",
+    "waits",
     "processes",
     "networks",
     "stats",

@@ -91,12 +91,14 @@ def test_a_run_that_is_not_on_record_yet_is_not_taken_for_the_one_before(
             assert next(iter(lines)).data == b"up\n"
         client.kill("web")
         assert client.wait("web").exit_code == 137
+        last = client.inspect("web").summary.started_at
         with suppress(ConnectionFailed):
             client.start("web")
     daemon.wait_died()
     daemon.failpoints = ""
     daemon.start()
     with daemon.client() as client, client.log_stream("web", follow=True) as lines:
+        assert client.inspect("web").summary.started_at != last, "its record is the last one's"
         printed = b""
         while printed.count(b"up\n") < 2:
             printed += next(iter(lines)).data

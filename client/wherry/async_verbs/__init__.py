@@ -17,6 +17,7 @@ from wherry.async_verbs.processes import AsyncProcessVerbs
 from wherry.async_verbs.stats import AsyncStatsVerbs
 from wherry.async_verbs.system import AsyncSystemVerbs
 from wherry.async_verbs.volumes import AsyncVolumeVerbs
+from wherry.async_verbs.waits import AsyncWaitVerbs
 
 
 class AsyncVerbs(
@@ -31,6 +32,7 @@ class AsyncVerbs(
     AsyncStatsVerbs,
     AsyncSystemVerbs,
     AsyncVolumeVerbs,
+    AsyncWaitVerbs,
 ):
     """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
 

@@ -22,7 +22,9 @@ _AT_ONCE = 32
 """Threads, each with a connection: a stop spends its time waiting."""
 
 
-def for_each(refs: Sequence[str], act: Callable[[str], str], *, again: bool = False) -> int:
+def for_each(
+    refs: Sequence[str], act: Callable[[str], str], *, again: bool = False, at_once: int = _AT_ONCE
+) -> int:
     """Do something to every container at once and print what it returns, in the order given.
 
     The error of a single reference is raised; those of several are lines of their own, and the code is 1.
@@ -31,21 +33,21 @@ def for_each(refs: Sequence[str], act: Callable[[str], str], *, again: bool = Fa
     if len(refs) == 1:
         print(act(refs[0]))
         return 0
-    failed = _round(refs, act)
+    failed = _round(refs, act, at_once)
     while again and failed and len(failed) < len(refs):
         refs = [*failed]
-        failed = _round(refs, act)
+        failed = _round(refs, act, at_once)
     for error in failed.values():
         complain(str(error))
     return 1 if failed else 0
 
 
-def _round(refs: Sequence[str], act: Callable[[str], str]) -> dict[str, WherryError]:
+def _round(refs: Sequence[str], act: Callable[[str], str], at_once: int) -> dict[str, WherryError]:
     """Do it once to each; return the errors by reference."""
     from concurrent.futures import ThreadPoolExecutor
 
     failed: dict[str, WherryError] = {}
-    with ThreadPoolExecutor(max_workers=min(len(refs), _AT_ONCE)) as threads:
+    with ThreadPoolExecutor(max_workers=min(len(refs), at_once)) as threads:
         futures = [(ref, threads.submit(act, ref)) for ref in refs]
         for ref, future in futures:
             try:
@@ -127,9 +129,10 @@ def _unpause(client: Client, args: Namespace) -> int:
 def _awaited(parser: Parser) -> None:
     parser.add_argument(
         "--condition",
-        choices=("exited", "healthy"),
+        choices=("exited", "healthy", "next-exit", "removed"),
         default="exited",
-        help="healthy: until the probes have said how they are; the code is 1 if one is not (exited)",
+        help="exited: at once if it has; healthy: until the probes have said how they are, the code is 1 if "
+        "one is not; next-exit: not the one that has been; removed (exited)",
     )
     _refs(parser)
 
@@ -137,12 +140,18 @@ def _awaited(parser: Parser) -> None:
 def _wait(client: Client, args: Namespace) -> int:
     if args.condition == "healthy":
         return _wait_healthy(client, args.refs)
+    wait = {
+        "exited": client.wait,
+        "next-exit": client.wait_next_exit,
+        "removed": client.wait_removed,
+    }[args.condition]
 
     def act(ref: str) -> str:
-        code = client.wait(ref).exit_code
+        code = wait(ref).exit_code
         return "unknown" if code is None else str(code)
 
-    return for_each(args.refs, act)
+    # An exit that nobody waits for yet would be missed.
+    return for_each(args.refs, act, at_once=len(args.refs))
 
 
 def _wait_healthy(client: Client, refs: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from wherry.verbs.processes import ProcessVerbs
 from wherry.verbs.stats import StatsVerbs
 from wherry.verbs.system import SystemVerbs
 from wherry.verbs.volumes import VolumeVerbs
+from wherry.verbs.waits import WaitVerbs
 
 
 class Verbs(
@@ -31,6 +32,7 @@ class Verbs(
     StatsVerbs,
     SystemVerbs,
     VolumeVerbs,
+    WaitVerbs,
 ):
     """One method per verb. A `ref` is a container's name, its id, or an unambiguous prefix of the id.
 

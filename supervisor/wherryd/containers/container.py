@@ -110,6 +110,7 @@ class Container:
         """Set when the start under way has come to its end, good or bad."""
         self.ended = Over()
         """Set when the present (or the next) run is over and recorded, or the container is removed."""
+        self._next_ended: Over | None = None
 
     def move(self, event: Event) -> None:
         """Take the next phase. Raises Conflict when the present one does not allow the event."""
@@ -120,7 +121,21 @@ class Container:
     def next_run(self) -> None:
         """Have `ended` be the end of the run that is to come, if that of the last one has been told."""
         if self.ended.is_set():
-            self.ended = Over()
+            self.ended, self._next_ended = self.next_end(), None
+
+    def next_end(self) -> Over:
+        """Return the end of the run that goes on, or that is to come."""
+        if not self.ended.is_set():
+            return self.ended
+        if self._next_ended is None:
+            self._next_ended = Over()
+        return self._next_ended
+
+    def never_ends(self) -> None:
+        """Tell who waits that no run is to come any more: it is removed."""
+        for over in (self.ended, self._next_ended):
+            if over is not None:
+                over.call_off(self.exit)
 
     @property
     def active(self) -> bool:

@@ -138,6 +138,7 @@ def _mark_running(container: Container, services: Services) -> None:
     if container.phase in (Phase.RUNNING, Phase.PAUSED):
         return
     container.next_run()  # the record is of the one before: its end is not this one's
+    container.started_at = container.finished_at or container.created_at  # not before; nobody knows better
     container.phase = Phase.RUNNING
     container.restart.due = None
     tell(container, services, "start")

@@ -1,12 +1,14 @@
 """Which containers there are: found by name, id, or id prefix; a name has one owner at a time.
 
-Owns the two maps. Sync: a look-up or a reservation is one step of the event loop, so no two requests can
-win the same name.
+Owns the two maps. Sync, but for one wait: a look-up or a reservation is one step of the event loop, so no two
+requests can win the same name.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import trio
 
 from wherry_protocol.errors import BadRequest, Conflict, NotFound
 from wherryd.containers.names import NAME, SHORT_ID
@@ -23,6 +25,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
+        self._missed: dict[str, trio.Event] = {}
 
     def __iter__(self) -> Iterator[Container]:
         """Iterate over a copy, oldest first: the loop may change the registry."""
@@ -51,6 +54,14 @@ class Registry:
         self._by_id.pop(container.id, None)
         if self._by_name.get(container.name) is container:
             del self._by_name[container.name]
+        missed = self._missed.pop(container.id, None)
+        if missed is not None:
+            missed.set()
+
+    async def wait_discarded(self, container: Container) -> None:
+        """Wait until a container is forgotten."""
+        if self._by_id.get(container.id) is container:
+            await self._missed.setdefault(container.id, trio.Event()).wait()
 
     def rename(self, container: Container, name: str) -> None:
         """Give a container another name. Raises Conflict when it is taken."""

@@ -64,7 +64,7 @@ def _leave(container: Container, services: Services) -> None:
         journal.error("a removed log is lost to who reads it", id=container.id, error=error)
     container.log.close()
     services.registry.discard(container)
-    container.ended.set(container.exit)
+    container.never_ends()
     journal.debug("container removed", id=container.id, name=container.name)
 
 

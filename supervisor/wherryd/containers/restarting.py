@@ -205,7 +205,7 @@ class Restarts:
 def _stays_ended(container: Container, services: Services) -> None:
     container.log.close()
     services.records.save(container)
-    container.ended.set(container.exit)
+    container.ended.call_off(container.exit)
 
 
 def _comes_back(container: Container) -> bool:

@@ -101,7 +101,7 @@ def _failed(container: Container, services: Services, start: Start, error: Wherr
     elif not start.again:
         container.log.close()
         if container.exit is not None:
-            container.ended.set(container.exit)
+            container.ended.call_off(container.exit)
     start.outcome.fail(error)
 
 

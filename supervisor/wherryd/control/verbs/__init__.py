@@ -24,6 +24,7 @@ from wherryd.control.verbs import (
     stats,
     system,
     volumes,
+    waits,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _NOUNS = (
     stats,
     system,
     volumes,
+    waits,
 )
 _ANSWERS: Answers = {kind: verb for noun in _NOUNS for kind, verb in noun.ANSWERS.items()}
 _STREAMS: Streams = {kind: verb for noun in _NOUNS for kind, verb in noun.STREAMS.items()}
