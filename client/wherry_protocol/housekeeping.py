@@ -6,6 +6,7 @@ from wherry_protocol.call import Call
 from wherry_protocol.containers import ContainerDetails, ContainerSummary
 from wherry_protocol.images import ImageSummary  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.limits import NO_LIMITS, Limits
+from wherry_protocol.log_options import NO_LOG_OPTIONS, LogOptions
 from wherry_protocol.restarts import RestartPolicy  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.typed import Mapping  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.value import Value
@@ -20,7 +21,7 @@ class Update(Call[ContainerDetails]):
 
     The labels that `remove_labels` names go, then those of `labels` are added or replaced. Limits that are
     None in `limits` stay; UNLIMITED takes `cpu_quota`, `memory` (and its swap) or `memory_reservation` away.
-    `requires` takes the place of what was required.
+    `requires` takes the place of what was required; so do the options of `log` that are said.
     """
 
     op = "update"
@@ -33,6 +34,7 @@ class Update(Call[ContainerDetails]):
     limits: Limits = NO_LIMITS
     restart: RestartPolicy | None = None
     requires: tuple[str, ...] | None = None
+    log: LogOptions = NO_LOG_OPTIONS
 
 
 class Pruned(Value):

@@ -15,6 +15,7 @@ from wherryd import journal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wherryd.logs.limits import LogDefaults
     from wherryd.network.service import Networks
     from wherryd.settings import Settings
 
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 class Reloader:
     """`current` is what holds now; `read` reads flags, environment and file as at the start."""
 
-    def __init__(self, current: Settings, read: Callable[[], Settings], networks: Networks) -> None:
+    def __init__(
+        self, current: Settings, read: Callable[[], Settings], networks: Networks, logs: LogDefaults
+    ) -> None:
         self.current = current
         self._read = read
-        self._networks = networks
         self._live: dict[str, Callable[[Any], None]] = {
             "debug": lambda value: journal.setup(debug=value),
-            "default_network": self._networks.set_default,
+            "default_network": networks.set_default,
+            "log": logs.set,
             "stop_containers": lambda _: None,  # who stops looks at `current`
         }
 

@@ -43,6 +43,7 @@ from wherryd.front import Front
 from wherryd.images.store import ImageStore
 from wherryd.kernel.process import set_title
 from wherryd.launcher.handle import open_launcher
+from wherryd.logs.limits import LogDefaults
 from wherryd.logs.packer import Packer
 from wherryd.logs.pump import LogPump
 from wherryd.network.service import Networks
@@ -142,7 +143,8 @@ async def serve(settings: Settings, read: Callable[[], Settings], ready: Callabl
             _tell_of_ourselves(services, "start")
             copies = Copies(settings.records_dir, store, services.registry)
             recovered = partial(_follow, copies, services, background)
-            front = Front(settings.control_socket, Reloader(settings, read, services.networks), ready)
+            reloader = Reloader(settings, read, services.networks, services.log_defaults)
+            front = Front(settings.control_socket, reloader, ready)
             await _serve_containers(services, state, recovered, front)
             await services.networks.close()
             _tell_of_ourselves(services, "stop")
@@ -212,6 +214,7 @@ def _services(
         launcher=launcher,
         pump=pump,
         packer=Packer(),
+        log_defaults=LogDefaults(settings.log),
         volumes=VolumeStore(
             settings.volumes_dir,
             store.connection,

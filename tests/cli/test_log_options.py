@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clikit import field, ok, refused
 
-from wherry import LogOptions, RunSpec
+from wherry import LogOptions, Output, RunSpec
 from wherry_protocol.errors import BadRequest
 from wherryd.logs.limits import LogLimits
 from wherryd.settings import load_settings
@@ -124,3 +124,61 @@ def test_a_configuration_that_is_wrong_is_named(tmp_path: Path, text: str, word:
         load_settings(environ={}, config_file=file)
     assert str(caught.value).startswith(str(file))
     assert word in str(caught.value)
+
+
+def log_of(daemon: Daemon, name: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(ok(daemon, "inspect", name))[0]["HostConfig"]["LogConfig"]["Config"]
+    return found
+
+
+def test_update_changes_the_log_of_what_runs(wherryd: Daemon, busybox: Path) -> None:
+    """From the next byte on, and on record: what is not said stays; what makes no sense changes nothing."""
+    script = "while read n; do seq $n; done"
+    with wherryd.client() as client:
+        command = ("sh", "-c", script)
+        spec = RunSpec(image=str(busybox), command=command, name="talks", stdin=True)
+        with client.run_stream(spec) as stream:
+            output = iter(stream)
+            next(output)
+            with open(stream.take_fd(), "wb", buffering=0) as stdin:
+                flags = ("--log-opt", "max-size=1k", "--log-opt", "max-file=2", "--log-opt", "compress=false")
+                assert ok(wherryd, "update", *flags, "talks") == "talks\n"
+                stdin.write(b"2000\n")
+            client.close_stdin("talks")
+            printed = b"".join(each.data for each in output if isinstance(each, Output))
+        assert printed.decode() == numbers(2000)
+        folder = Path(field(wherryd, "talks", "LogPath")).parent
+        kept = ok(wherryd, "logs", "talks")
+        assert numbers(2000).endswith(kept)
+        assert 1024 < len(kept) <= 2048
+        assert len([each for each in folder.glob("log*") if "index" not in each.name]) == 2
+        ok(wherryd, "update", "--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=64k", "talks")
+        ok(wherryd, "update", "--log-opt", "mode=blocking", "talks")
+        expected = {"max-size": "1k", "max-file": "2", "compress": "false", "mode": "blocking"}
+        assert log_of(wherryd, "talks") == expected
+        assert "goes with mode=non-blocking only" in refused(
+            wherryd, "update", "--log-opt", "max-buffer-size=64k", "--log-opt", "max-file=9", "talks"
+        )
+        assert "out of range" in refused(wherryd, "update", "--log-opt", "max-size=3", "talks")
+        assert log_of(wherryd, "talks") == expected
+
+
+def test_settings_that_are_read_again_hold_for_new_containers(
+    fresh_wherryd: Daemon, busybox: Path, tmp_path: Path
+) -> None:
+    """/etc/wherry/config.toml, in a mount namespace of this test's own."""
+    file = tmp_path / "etc/wherry/config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[log]\nmax_file = 3\n")
+    fresh_wherryd.terminate()
+    script = f'mount -t overlay none -o lowerdir={tmp_path}/etc:/etc /etc && exec "$@"'
+    fresh_wherryd.prefix = ("unshare", "--mount", "sh", "-c", script, "sh")
+    fresh_wherryd.start()
+    ok(fresh_wherryd, "create", "--name", "old", busybox, "true")
+    file.write_text('[log]\nmax_file = 2\nmax_size = "1k"\n')
+    done = ok(fresh_wherryd, "system", "reload")
+    assert "log" in done, done
+    assert "max-size=1024,max-file=2" in done, done
+    assert ok(fresh_wherryd, "run", "--name", "new", *QUIET, busybox, "seq", "2000") == numbers(2000)
+    assert [log_of(fresh_wherryd, name)["max-file"] for name in ("old", "new")] == ["3", "2"]
+    assert len(ok(fresh_wherryd, "logs", "new")) <= 2048

@@ -169,6 +169,7 @@ def test_settings_change_while_it_runs(fresh_wherryd: Daemon, busybox: Path) -> 
 
 def test_what_a_changed_file_means(tmp_path: Path) -> None:
     """What can change does; what cannot waits for the next start; a bad value changes nothing at all."""
+    from wherryd.logs.limits import LogDefaults, LogLimits
     from wherryd.reloading import Reloader
 
     class Networks:
@@ -177,18 +178,20 @@ def test_what_a_changed_file_means(tmp_path: Path) -> None:
         def set_default(self, network: str) -> None:
             self.default = network
 
-    file, networks = tmp_path / "config.toml", Networks()
+    file, networks, logs = tmp_path / "config.toml", Networks(), LogDefaults(LogLimits())
 
     def read() -> object:
         return load_settings(state_dir=str(tmp_path), environ={}, config_file=file)
 
     file.write_text('default_network = "none"\n')
-    reloader = Reloader(read(), read, networks)  # type: ignore[arg-type]  # as much of them as it uses
-    file.write_text('default_network = "host"\nstop_containers = true\nrun_dir = "/run/other"\n')
+    reloader = Reloader(read(), read, networks, logs)  # type: ignore[arg-type]  # as much of them as it uses
+    more = 'default_network = "host"\nstop_containers = true\nrun_dir = "/run/other"\n'
+    file.write_text(f"{more}[log]\nmax_file = 2\n")
     reloaded = reloader.reload()
-    assert reloaded.changed == {"default_network": "host", "stop_containers": "true"}
+    limits = LogLimits(max_file=2)
+    assert reloaded.changed == {"default_network": "host", "stop_containers": "true", "log": str(limits)}
     assert reloaded.at_next_start == {"run_dir": "/run/other"}
-    assert (networks.default, reloader.current.stop_containers) == ("host", True)
+    assert (networks.default, reloader.current.stop_containers, logs.limits) == ("host", True, limits)
     file.write_text('default_network = "moon"\nstop_containers = false\n')
     with pytest.raises(BadRequest, match="moon"):
         reloader.reload()

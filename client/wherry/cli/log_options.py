@@ -1,4 +1,4 @@
-"""The options of `run` and `create` that say what is kept of a container's output.
+"""The options of `run`, `create` and `update` that say what is kept of a container's output.
 
 Owns how they are written; what they mean, and which values there are, is the protocol's.
 """

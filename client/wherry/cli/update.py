@@ -6,6 +6,7 @@ Owns its options.
 from __future__ import annotations
 
 from wherry.cli.limit_options import add_lifting_note, add_limit_options, lifting_limits_from
+from wherry.cli.log_options import add_log_options, log_options_from
 from wherry.cli.parser import Command
 from wherry.cli.restart_options import add_restart_options, policy_from, requires_from
 from wherry_protocol.errors import Conflict
@@ -27,6 +28,7 @@ def _configure(parser: Parser) -> None:
     add("--stop-signal", metavar="SIGNAL", help="what `stop` sends from now on")
     add("--stop-timeout", metavar="SECONDS", type=float, help="until SIGKILL, from now on")
     add_restart_options(parser)
+    add_log_options(parser)
     parser.section("limits")
     add_limit_options(parser)
     add_lifting_note(parser)
@@ -38,7 +40,7 @@ def _update(client: Client, args: Namespace) -> int:
     from wherry.cli.options import labels
 
     given, limits = labels(args.label), lifting_limits_from(args)
-    restart, requires = policy_from(args), requires_from(args)
+    restart, requires, log = policy_from(args), requires_from(args), log_options_from(args)
 
     def act(ref: str) -> str:
         details = client.update(
@@ -50,6 +52,7 @@ def _update(client: Client, args: Namespace) -> int:
             limits=limits,
             restart=restart,
             requires=requires,
+            log=log,
         )
         if limits.pids is not None and details.summary.state == "running":
             _tell_of_processes(client, ref, limits.pids)

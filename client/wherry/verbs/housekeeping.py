@@ -10,14 +10,16 @@ from wherry_protocol.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wherry_protocol import housekeeping
+    from wherry_protocol import housekeeping, log_options
     from wherry_protocol import limits as protocol_limits
     from wherry_protocol.containers import ContainerDetails
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.limits import Limits
+    from wherry_protocol.log_options import LogOptions
     from wherry_protocol.restarts import RestartPolicy
 else:
     housekeeping = Lazy("wherry_protocol.housekeeping")
+    log_options = Lazy("wherry_protocol.log_options")
     protocol_limits = Lazy("wherry_protocol.limits")
 
 
@@ -39,14 +41,17 @@ class HousekeepingVerbs(VerbsBase):
         limits: Limits | None = None,
         restart: RestartPolicy | None = None,
         requires: Sequence[str] | None = None,
+        log: LogOptions | None = None,
     ) -> ContainerDetails:
         """Change what may change of a container, running or not; return everything about it.
 
         The labels that `remove_labels` names go, then `labels` are added or replaced; None stays as it is,
         also in `limits`, where -1 takes `cpu_quota`, `memory`, `memory_swap`, `memory_reservation` or `pids`
-        away. `requires` replaces all that was required. Raises Conflict when more memory is in use than it
-        may have then, KernelFailure and Unsupported when the kernel does not take a limit: nothing is changed
-        then.
+        away. `requires` replaces all that was required. What is said in `log` holds from now on: a file that
+        is too large is the last of its size, and those that are too many go.
+
+        Raises Conflict when more memory is in use than it may have then, KernelFailure and Unsupported when
+        the kernel does not take a limit: nothing is changed then.
         """
         return self.call(
             housekeeping.Update(
@@ -58,6 +63,7 @@ class HousekeepingVerbs(VerbsBase):
                 limits=limits or protocol_limits.NO_LIMITS,
                 restart=restart,
                 requires=None if requires is None else tuple(requires),
+                log=log or log_options.NO_LOG_OPTIONS,
             )
         )
 

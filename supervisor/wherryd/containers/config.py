@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 from wherry_protocol.containers import MountPoint, RunSpec
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.health import HealthCheck
+from wherry_protocol.log_options import NO_LOG_OPTIONS
 from wherry_protocol.restarts import NO_RESTART
 from wherryd.containers import healthcheck, restart_policy
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name
 from wherryd.images.reference import ImageConfig, RootImage, config_from_json
-from wherryd.logs.limits import check as check_log_options
+from wherryd.logs import limits as log_limits
 from wherryd.network.rules import ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wherry_protocol.limits import Limits
+    from wherry_protocol.log_options import LogOptions
     from wherry_protocol.processes import ExecSpec
     from wherry_protocol.restarts import RestartPolicy
 
@@ -127,7 +129,7 @@ def check_spec(spec: RunSpec) -> None:
         restart_policy.check(spec)
     check_mounts(spec)
     ports.check(spec)
-    check_log_options(spec.log)
+    log_limits.check(spec.log)
 
 
 def check_process(spec: RunSpec | ExecSpec, command: tuple[str, ...]) -> None:
@@ -187,13 +189,15 @@ def changed(
     limits: Limits,
     restart: RestartPolicy | None = None,
     requires: tuple[str, ...] | None = None,
+    log: LogOptions = NO_LOG_OPTIONS,
 ) -> Config:
     """Return a container's configuration with some of it changed. Raises BadRequest naming the value."""
     said = (stop_signal, stop_timeout, restart, requires)
-    if not labels and not remove_labels and said == (None,) * 4 and limits is config.spec.limits:
+    said_nothing = said == (None,) * 4 and limits is config.spec.limits and log == NO_LOG_OPTIONS
+    if said_nothing and not labels and not remove_labels:
         raise BadRequest(
             "update: nothing to change",
-            hint="give a limit, label, restart policy, stop signal or stop timeout",
+            hint="give a limit, label, restart policy, log option, stop signal or stop timeout",
         )
     kept = {key: value for key, value in config.spec.labels.items() if key not in remove_labels}
     spec = config.spec.replace(labels={**kept, **labels}, limits=limits)
@@ -206,6 +210,8 @@ def changed(
         spec = spec.replace(restart=restart)
     if requires is not None:
         spec = spec.replace(requires=requires)
+    if log != NO_LOG_OPTIONS:
+        spec = spec.replace(log=log_limits.changed(spec.log, log))
     _check_labels(spec.labels)
     return replace(config, spec=spec, stop_signal=number)
 

@@ -57,7 +57,7 @@ async def make(
 
 def _settle(spec: RunSpec, services: Services) -> RunSpec:
     """Return a request with everything said that the supervisor's settings decide."""
-    return services.networks.settle(spec).replace(log=services.settings.log.fill_in(spec.log))
+    return services.networks.settle(spec).replace(log=services.log_defaults.limits.fill_in(spec.log))
 
 
 def _check(spec: RunSpec, services: Services) -> None:

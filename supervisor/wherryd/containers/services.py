@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wherryd.images.store import ImageStore
     from wherryd.launcher.handle import Launcher
     from wherryd.launcher.plan import Plan
+    from wherryd.logs.limits import LogDefaults
     from wherryd.logs.packer import Packer
     from wherryd.logs.pump import LogPump
     from wherryd.network.service import Networks
@@ -51,6 +52,7 @@ class Services:
     launcher: Launcher
     pump: LogPump
     packer: Packer
+    log_defaults: LogDefaults
     trash: Trash
     spares: Spares
     cgroups: Tree

@@ -1,4 +1,4 @@
-"""What of a container changes while it exists: labels, its limits, how it is stopped and started again.
+"""What of a container changes while it exists: labels, its limits, its log's, how it is stopped and started.
 
 Owns the order: checked, then done by the kernel, then on record; what cannot go on record is undone.
 """
@@ -18,6 +18,7 @@ from wherryd.containers import config, requirements, restart_policy
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
+from wherryd.logs.limits import LogLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ async def update(container: Container, services: Services, wanted: Update) -> No
             limits=limits,
             restart=wanted.restart,
             requires=_required(container, services, wanted),
+            log=wanted.log,
         )
         if wanted.restart is not None:
             restart_policy.check_change(container.name, container.config.spec, wanted.restart)
@@ -64,6 +66,8 @@ async def update(container: Container, services: Services, wanted: Update) -> No
             container.config = before
             undo()
             raise
+        if changed.spec.log != before.spec.log:
+            container.log.bound(LogLimits.of(changed.spec.log))
         tell(container, services, "update")
         services.restarts.policy_changed(container)
 

@@ -14,6 +14,7 @@ container's bytes. Nothing here ever holds a byte in memory that is not also in 
     packing.py    the process that packs; packer.py has it started
     source.py     where bytes come from: a pipe, or a terminal
     overflow.py   what is dropped of a container that does not wait, and the count of it
+    trouble.py    what is said when they cannot be written
     limits.py     how much is kept, and in which way
     log.py        one container's log, as the rest of the supervisor holds it
     pump.py       the thread that moves the bytes

@@ -68,6 +68,27 @@ class LogLimits:
         )
 
 
+class LogDefaults:
+    """What bounds the logs of containers that are made now and say nothing of it: the settings say so."""
+
+    def __init__(self, limits: LogLimits) -> None:
+        self.limits = limits
+
+    def set(self, limits: LogLimits) -> None:
+        """Have others hold for those that are made from now on."""
+        self.limits = limits
+
+
+def changed(options: LogOptions, wanted: LogOptions) -> LogOptions:
+    """Return options with those that are said in the place of what they were. Raises BadRequest."""
+    said = {name: value for name, value in vars(wanted).items() if value is not None}
+    if wanted.mode == "blocking":
+        said.setdefault("max_buffer_size", None)  # it goes with the other mode
+    merged = options.replace(**said)
+    check(merged)
+    return merged
+
+
 def check(options: LogOptions) -> None:
     """Refuse what cannot be. Raises BadRequest naming the option and its value."""
     size, files, buffer = options.max_size, options.max_file, options.max_buffer_size

@@ -138,6 +138,14 @@ class Log:
         finally:
             self.listeners -= 1
 
+    def bound(self, limits: LogLimits) -> None:
+        """Have other limits hold from now on, for the run of now, too."""
+        self.limits = limits
+        if self.pump is not None:
+            self.pump.bound(self, limits)
+        else:
+            self.segment.bound(limits)
+
     def detach_stragglers(self) -> None:
         """Make what the pipes hold now the last of this run, though somebody keeps them open.
 

@@ -18,18 +18,19 @@ import signal
 import threading
 import time
 from collections import deque
-from errno import EDQUOT, EFBIG, ENOSPC, EROFS
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from wherryd.logs.source import Pipe, Terminal
+from wherryd.logs.source import Pipe, Terminal, is_over
+from wherryd.logs.trouble import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from wherryd.logs.limits import LogLimits
     from wherryd.logs.log import Log
     from wherryd.logs.source import Source
 
@@ -44,13 +45,6 @@ HOLD = 0.002
 CLOSE_PATIENCE = 2.0
 """Seconds that `close` waits for a write that hangs in the kernel."""
 
-_HINTS = {
-    ENOSPC: "free some space on its disk",
-    EDQUOT: "raise the quota or remove files",
-    EROFS: "mount its file system writable",
-    EFBIG: "raise the file size limit of the supervisor",
-}
-
 
 class LogPump:
     """Moves bytes from attached streams to logs. Its methods are for the trio thread."""
@@ -60,8 +54,9 @@ class LogPump:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._commands: deque[Callable[[], None]] = deque()
+        self._bounds: deque[Callable[[], None]] = deque()
         self._sources: dict[int, Source] = {}
-        self._stuck: set[Source] = set()
+        self._stuck: dict[Source, OSError] = {}
         self._later: dict[Source, float] = {}
         self._stopping = False
         self._token: trio.lowlevel.TrioToken | None = None
@@ -103,7 +98,7 @@ class LogPump:
         """
         made: list[Source] = []
         for number, fd in streams.items():
-            if not tty and _is_over(fd):
+            if not tty and is_over(fd):
                 os.close(fd)
                 continue
             source = Terminal(log, number, fd, staging or os.pipe()) if tty else Pipe(log, number, fd)
@@ -127,6 +122,11 @@ class LogPump:
     def drop(self, log: Log) -> None:
         """Close the log's streams of now as they are."""
         self._command(partial(self._drop, list(log.sources)))
+
+    def bound(self, log: Log, limits: LogLimits) -> None:
+        """Have other limits hold for a log, before anything is moved that is printed from now on."""
+        self._bounds.append(partial(self._bound, log, limits))
+        os.eventfd_write(self._wake, 1)
 
     def tidy(self, log: Log) -> None:
         """Remove what a log keeps for readers only, and for none any more."""
@@ -157,6 +157,8 @@ class LogPump:
 
     def _turn(self) -> None:
         events = self._epoll.poll(self._patience())
+        while self._bounds:
+            self._bounds.popleft()()
         for fd, event in events:
             if fd == self._wake:
                 os.eventfd_read(self._wake)
@@ -203,12 +205,12 @@ class LogPump:
         """Leave the source's bytes where they are, until a retry can write them."""
         self._put_off(source, self._relieve(source))
         if source not in self._stuck:
-            self._stuck.add(source)
-            self._trouble(source.log, _describe(source.log, error))
+            self._trouble(source.log, describe(source.log, error))
+        self._stuck[source] = error
 
     def _relieve(self, source: Source) -> float:
         """Drop what a container that is not to wait would have to wait for; return when to look again."""
-        if source.overflow is None:
+        if source.log.limits.blocking:
             return RETRY
         return AT_ONCE if source.make_room(source.log.segment) else RELIEF
 
@@ -219,7 +221,7 @@ class LogPump:
         self._later[source] = time.monotonic() + seconds
 
     def _unstick(self, source: Source) -> None:
-        self._stuck.discard(source)
+        self._stuck.pop(source, None)
         if not any(other.log is source.log for other in self._stuck):
             self._trouble(source.log, None)
 
@@ -253,7 +255,7 @@ class LogPump:
     def _forget(self, source: Source) -> None:
         # Before the close: other processes hold duplicates, so closing alone does not end the watch.
         self._unwatch(source)
-        self._stuck.discard(source)
+        self._stuck.pop(source, None)
         self._later.pop(source, None)
         del self._sources[source.fd]
         source.close()
@@ -275,6 +277,14 @@ class LogPump:
                 self._trouble(source.log, None)
             self._end(source)
 
+    def _bound(self, log: Log, limits: LogLimits) -> None:
+        log.segment.bound(limits)
+        for source in self._living(tuple(log.sources)):
+            source.bound(limits)
+            if source in self._stuck:
+                self._trouble(log, describe(log, self._stuck[source]))  # what that means is another thing now
+        self._tidy(log)
+
     def _tidy(self, log: Log) -> None:
         piece = log.piece()
         if piece is not None:
@@ -282,22 +292,6 @@ class LogPump:
 
     def _living(self, sources: Sequence[Source]) -> list[Source]:
         return [source for source in sources if self._sources.get(source.fd) is source]
-
-
-def _is_over(pipe: int) -> bool:
-    """Say whether a pipe is empty and has no writer, so that nothing will ever come from it."""
-    look = select.poll()
-    look.register(pipe, select.POLLIN)
-    return [events for _, events in look.poll(0)] == [select.POLLHUP]
-
-
-def _describe(log: Log, error: OSError) -> str:
-    hint = _HINTS.get(error.errno or 0, "make it writable")
-    path = error.filename or log.segment.path
-    what = "the container waits, nothing is lost"
-    if not log.limits.blocking:
-        what = "the container does not wait, lines are dropped and counted"
-    return f"cannot write {path}: {error.strerror}: {what}; {hint}"
 
 
 def _fail(error: BaseException) -> None:

@@ -84,6 +84,11 @@ class Segment:
             self._adopt(piece, size)
         return self._opened
 
+    def bound(self, limits: LogLimits) -> None:
+        """Have other limits hold from the next move on."""
+        self._max_size = limits.max_size
+        self.shelf.bound(limits.max_file)
+
     def close(self) -> None:
         """Let go of both files, which readers may hold; the next `take` opens them again."""
         self.current = None

@@ -50,6 +50,10 @@ class Shelf:
             return False
         return self._thin(max(self._max_file - 2, 0), base, now)
 
+    def bound(self, max_file: int) -> None:
+        """Have another number of pieces hold from the next look on."""
+        self._max_file = max_file
+
     def put(self, piece: Piece, now: float) -> None:
         """Take in a piece that was put aside."""
         self._known(piece.base).append(piece.base)

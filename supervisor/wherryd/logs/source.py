@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from wherryd.logs.overflow import Overflow, resize, waiting
 
 if TYPE_CHECKING:
+    from wherryd.logs.limits import LogLimits
     from wherryd.logs.log import Log
     from wherryd.logs.segment import Segment
 
@@ -36,9 +37,8 @@ class Pipe:
         self.left: int | None = None
         self.ended = False
         self.watched = False
-        self.overflow = None if log.limits.blocking else Overflow(number)
-        if self.overflow is not None:
-            resize(fd, log.limits.buffer)
+        self.overflow: Overflow | None = None
+        self.bound(log.limits)
 
     def look(self, events: int) -> None:
         """Take note of what epoll said of `fd`."""
@@ -64,6 +64,10 @@ class Pipe:
         if self.left is not None:
             self.left -= dropped
         return dropped > 0
+
+    def bound(self, limits: LogLimits) -> None:
+        """Have other limits hold: what was kept aside, and counted, is written all the same."""
+        self.overflow = _overflow(self, self.fd, limits)
 
     def give_up(self) -> None:
         """Make what the pipe holds now the last of it."""
@@ -92,9 +96,8 @@ class Terminal:
         self.watched = False
         self._out, self._in = staging
         os.set_blocking(fd, False)
-        self.overflow = None if log.limits.blocking else Overflow(number)
-        if self.overflow is not None:
-            resize(self._out, log.limits.buffer)
+        self.overflow: Overflow | None = None
+        self.bound(log.limits)
 
     def look(self, events: int) -> None:
         """Nothing to note: only reading tells a hung-up terminal that still holds bytes from an empty one."""
@@ -114,6 +117,10 @@ class Terminal:
             return False
         self._fill()
         return self.overflow.make_room(self._out, segment) > 0
+
+    def bound(self, limits: LogLimits) -> None:
+        """Do as a pipe does."""
+        self.overflow = _overflow(self, self._out, limits)
 
     def give_up(self) -> None:
         """Take what the terminal holds now as the last of it."""
@@ -146,6 +153,21 @@ class Terminal:
 
 
 Source = Pipe | Terminal
+
+
+def is_over(pipe: int) -> bool:
+    """Say whether a pipe is empty and has no writer, so that nothing will ever come from it."""
+    look = select.poll()
+    look.register(pipe, select.POLLIN)
+    return [events for _, events in look.poll(0)] == [select.POLLHUP]
+
+
+def _overflow(source: Source, pipe: int, limits: LogLimits) -> Overflow | None:
+    """Return what a source has to drop with: nothing, if it never was one that does not block."""
+    if source.overflow is None and limits.blocking:
+        return None
+    resize(pipe, limits.buffer)
+    return source.overflow or Overflow(source.number)
 
 
 def flush(source: Source, segment: Segment) -> int:
