@@ -24,7 +24,7 @@ from wherryd.kernel.syscalls import (
     setns,
 )
 from wherryd.launcher import child, root, source, user
-from wherryd.launcher.kit import Kit, Shape
+from wherryd.launcher.kit import Kit, OwnNetwork, Shape
 from wherryd.launcher.status import Status
 
 TYPE_CHECKING = False
@@ -38,16 +38,17 @@ if TYPE_CHECKING:
 class Job:
     """One container on its way. `step` names where it is, `entered` which namespaces to come back from.
 
-    `kit` is one that fits, or it makes its own.
+    `kit` is one that fits, and `network` a namespace for one that has its own; or it makes them.
     """
 
     def __init__(self, plan: Plan, fds: list[int], oom: OomScore, host: int) -> None:
         self.plan = plan
         self.shape = Shape(plan)
-        self.entered = CLONE_NEWNS | (CLONE_NEWNET if plan.network_fd else 0)
+        self.entered = CLONE_NEWNS
         self.step = "plan"
         self.kit: Kit | None = None
-        self._network: int | None = None
+        self.network: OwnNetwork | None = None
+        self._joined: int | None = None
         self._oom = oom
         self._host = host
         self._cgroup = -1
@@ -55,7 +56,7 @@ class Job:
         status, *self._streams = fds
         self.status = Status(status)
         if plan.network_fd:
-            self._network = self._streams.pop()
+            self._joined = self._streams.pop()
 
     def build(self, bounding: Bounding) -> None:
         """Take the steps of the plan up to the fork, and fork."""
@@ -65,6 +66,7 @@ class Job:
         self._at("mounts")
         asked = source.clone_asked(self.plan)
         kit.enter_root(self.plan)
+        kit.finish_root(self.plan, self.network)
         root.mount_asked(self.plan, asked)
         self._at("cwd")
         root.make_cwd(self.plan)
@@ -88,11 +90,21 @@ class Job:
         # Now: the host's cgroupfs is out of reach when they are needed.
         self._tasks = tuple(map(open_tasks, self.plan.v1_cgroups))
         kit = self.kit or Kit(self.shape, self._host)
-        if self._network is not None:
-            setns(self._network, CLONE_NEWNET)
+        self._enter_network()
         if "uts" in self.plan.namespaces:
             sethostname(self.plan.hostname)
         return kit
+
+    def _enter_network(self) -> None:
+        """Be in the container's network namespace; the host's is where we come from."""
+        if self._joined is not None:
+            setns(self._joined, CLONE_NEWNET)
+        elif "network" in self.plan.namespaces:
+            self.network = self.network or OwnNetwork(self.plan, self._host)
+            self.network.enter()
+        else:
+            return
+        self.entered |= CLONE_NEWNET
 
     def _open_terminal(self) -> tuple[int, int]:
         """Open a terminal of the container's own devpts, and make it its console."""

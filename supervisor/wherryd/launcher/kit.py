@@ -4,6 +4,9 @@ A worker makes a kit while nothing waits for it, of the shape that its last cont
 it stays in, and file systems of the kernel's own as detached mounts, which are in nobody's way. Where the
 supervisor has said which directory the next container of the same image gets, the kit has that one's root,
 too, in a mount namespace of its own: it keeps the image's file system busy, and so is not kept for long.
+
+Whatever the network of the next container is, a kit fits: what of its root depends on that comes last. A
+network namespace of a container's own is kept beside the kit, until somebody needs one.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherryd.launcher.plan import Device, Mount, Plan
 
-_OWN = ("/dev", "/sys")
+_OWN = "/dev"
 _EMPTY_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "mode=755")
-_TAKEN_ON = {name: FLAGS[name] for name in ("uts", "ipc", "network")}
-TAKEN_ON = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
+_TAKEN_ON = {name: FLAGS[name] for name in ("uts", "ipc")}
+TAKEN_ON = CLONE_NEWUTS | CLONE_NEWIPC
 """The namespaces that a kit has the worker in."""
 
 
@@ -39,9 +42,8 @@ class Shape:
     """What of a plan a kit is made for; equal shapes need equal kits."""
 
     def __init__(self, plan: Plan) -> None:
-        self.namespaces = plan.namespaces
-        self.network_fd = plan.network_fd
-        self.mounts = tuple(mount for mount in plan.mounts if _is_own(mount, plan))
+        self.namespaces = tuple(name for name in plan.namespaces if name != "network")
+        self.mounts = tuple(filter(_is_own, plan.mounts))
         self.devices = plan.devices
         self.links = plan.links
         self.masked_paths = plan.masked_paths
@@ -52,8 +54,8 @@ class Shape:
     __hash__ = None  # type: ignore[assignment]  # compared only
 
 
-def _is_own(mount: Mount, plan: Plan) -> bool:
-    if root.waits_for_network(plan, mount.destination):
+def _is_own(mount: Mount) -> bool:
+    if root.waits_for_network(mount.destination):
         return False
     return mount.type not in {"bind", *child.DEFERRED} and mount.destination.startswith(_OWN)
 
@@ -70,7 +72,7 @@ class Kit:
         self._ready: ReadyRoot | None = None
         self._host = host
         self._enter_new(shape)
-        self._namespaces = tuple(map(_own_namespace, ("uts", "ipc", "net")))
+        self._namespaces = tuple(map(_own_namespace, ("uts", "ipc")))
         self._mounts: dict[str, int] = {}
         for mount in shape.mounts:
             self._add(mount)
@@ -120,8 +122,10 @@ class Kit:
         else:
             unshare(CLONE_NEWNS)
             root.build(plan, plan.root.directory, self)
-        if plan.network_fd:
-            root.mount_network_trees(plan, self)
+
+    def finish_root(self, plan: Plan, network: OwnNetwork | None) -> None:
+        """Mount what shows the network namespace, which the process is in. Raises KernelError."""
+        root.mount_network_trees(plan, self, network)
 
     def discard(self) -> None:
         """Let go of everything."""
@@ -130,13 +134,9 @@ class Kit:
 
     def _enter_new(self, shape: Shape) -> None:
         new = sum(flag for name, flag in _TAKEN_ON.items() if name in shape.namespaces)
-        if shape.network_fd:
-            new &= ~CLONE_NEWNET
         if new != TAKEN_ON:
             setns(self._host, TAKEN_ON & ~new)
         unshare(new)
-        if new & CLONE_NEWNET:
-            loopback_up()
 
     def _add(self, mount: Mount) -> None:
         directory, name = os.path.split(mount.destination)
@@ -158,6 +158,39 @@ class Kit:
             os.symlink(target, name, dir_fd=self._mounts[directory])
         except OSError as error:
             raise from_oserror(error, "symlink", path) from error
+
+
+class OwnNetwork:
+    """A network namespace with loopback only, and the file systems that show it. Raises KernelError.
+
+    Made by a process that is in the host's, and is so afterwards.
+    """
+
+    def __init__(self, plan: Plan, host: int) -> None:
+        unshare(CLONE_NEWNET)
+        try:
+            loopback_up()
+            self._namespace = _own_namespace("net")
+            self._trees = [
+                (mount, new_mount(mount.type, mount.source, mount.options))
+                for mount in plan.mounts
+                if root.waits_for_network(mount.destination) and mount.type not in child.DEFERRED
+            ]
+        finally:
+            setns(host, CLONE_NEWNET)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Every descriptor of it."""
+        return (self._namespace, *(tree for _, tree in self._trees))
+
+    def enter(self) -> None:
+        """Have the process in it."""
+        setns(self._namespace, CLONE_NEWNET)
+
+    def take(self, mount: Mount) -> int | None:
+        """Return the very mount that is asked for, if it is ready."""
+        return next((tree for each, tree in self._trees if each == mount), None)
 
 
 class ReadyRoot:

@@ -27,7 +27,7 @@ from wherryd.launcher import child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from wherryd.launcher.kit import Kit
+    from wherryd.launcher.kit import Kit, OwnNetwork
     from wherryd.launcher.plan import Mount, Plan, Root
 
 DESCRIPTORS_FD = 6
@@ -49,28 +49,28 @@ def build(plan: Plan, directory: str, kit: Kit) -> None:
     make_private("/")
     root = _make_overlay(plan.root, directory)
     for mount in plan.mounts:
-        if waits_for_network(plan, mount.destination):
+        if waits_for_network(mount.destination):
             continue
         if mount.type == "bind":
             _bind(root, mount, _clone(mount, directory))
         else:
             _mount(root, mount, kit.take(mount.destination))
-    _hide(plan, root, kit, [path for path in _hidden(plan) if not waits_for_network(plan, path)])
+    _hide(plan, root, kit, [path for path in _hidden(plan) if not waits_for_network(path)])
     swap_root(root)
 
 
-def waits_for_network(plan: Plan, path: str) -> bool:
+def waits_for_network(path: str) -> bool:
     """Say whether it can only be mounted once the network namespace is there: a sysfs shows its maker's."""
-    return plan.network_fd and f"{path}/".startswith(_SYS)
+    return f"{path}/".startswith(_SYS)
 
 
-def mount_network_trees(plan: Plan, kit: Kit) -> None:
+def mount_network_trees(plan: Plan, kit: Kit, network: OwnNetwork | None) -> None:
     """Mount what had to wait for the network namespace. In the root, and in that namespace."""
     root = _open("/")
     for mount in plan.mounts:
-        if waits_for_network(plan, mount.destination):
-            _mount(root, mount, None)
-    _hide(plan, root, kit, [path for path in _hidden(plan) if waits_for_network(plan, path)])
+        if waits_for_network(mount.destination):
+            _mount(root, mount, None if network is None else network.take(mount))
+    _hide(plan, root, kit, [path for path in _hidden(plan) if waits_for_network(path)])
 
 
 def _make_overlay(root: Root, directory: str) -> int:

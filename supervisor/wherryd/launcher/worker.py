@@ -34,7 +34,7 @@ from wherryd.launcher.bounding import Bounding
 from wherryd.launcher.exec_plan import JOIN, ExecPlan
 from wherryd.launcher.job import Job
 from wherryd.launcher.join import Join
-from wherryd.launcher.kit import TAKEN_ON, Kit, Shape
+from wherryd.launcher.kit import TAKEN_ON, Kit, OwnNetwork, Shape
 from wherryd.launcher.oom import OomScore
 from wherryd.launcher.plan import Plan
 from wherryd.launcher.root import DESCRIPTORS_FD
@@ -65,6 +65,7 @@ class Worker:
         self._oom = OomScore()
         self._model: Plan | None = None
         self._kit: Kit | None = None
+        self._network: OwnNetwork | None = None
         self._last_join: tuple[bytes, ExecPlan] | None = None
 
     def run(self) -> None:
@@ -111,6 +112,8 @@ class Worker:
         if model is None:
             return
         try:
+            if self._network is None and "network" in model.namespaces:
+                self._network = OwnNetwork(model, self._host)
             self._kit = Kit(Shape(model), self._host)
             successor = model.root.successor
             # It may be somebody's by now: two that start at once get one each.
@@ -132,6 +135,8 @@ class Worker:
             else:
                 self._kit.discard()
         self._kit, self._model = None, plan
+        if "network" in plan.namespaces:
+            job.network, self._network = self._network, None
         self._do(job)
 
     def _do(self, job: Job | Join) -> None:
@@ -149,7 +154,8 @@ class Worker:
             self._close_others()
 
     def _close_others(self) -> None:
-        _close_all_but(self._kit.fds if self._kit is not None else ())
+        kept = (self._kit, self._network)
+        _close_all_but(tuple(fd for each in kept if each is not None for fd in each.fds))
 
 
 def _close_all_but(kept: tuple[int, ...]) -> None:
