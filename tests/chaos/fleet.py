@@ -1,9 +1,10 @@
 """The containers of a chaos run, and the account of each: what it wrote, how it was ended, what may be lost.
 
 What may be lost, and nothing else:
-    the launcher is killed      nothing: the supervisor has every pipe, and gives it to the next launcher; the
+    a launcher is killed        nothing: the supervisor has every pipe, and gives it to the next launcher; the
                                 kernel tells it each exit (before Linux 6.15 they are unknown)
-    and at once the supervisor  what the pipes hold at that moment, and the exits, which are called unknown:
+    another release takes over  nothing: its supervisor asks the launchers of the one before
+    launchers and supervisor    what the pipes hold at that moment, and the exits, which are called unknown:
                                 the containers are ended, as nobody can take them back
 """
 
@@ -17,6 +18,7 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.forms import within
@@ -25,7 +27,7 @@ from wherry import RunSpec, Volume
 from wherry_protocol.limits import Limits
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
     from random import Random
 
     from wherry import Client, ExitStatus
@@ -45,6 +47,15 @@ def checksum(seed: int, number: int) -> int:
     return value
 
 
+def pidfds(holder: int) -> set[int]:
+    """Return of which processes a process has a pidfd."""
+    found: set[int] = set()
+    for path in Path(f"/proc/{holder}/fdinfo").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it is closed meanwhile
+            found.update(map(int, re.findall(r"^Pid:\t(\d+)$", path.read_text(), re.MULTILINE)))
+    return found
+
+
 @dataclass
 class Member:
     """A container. `end` is how we ended it; `orphan`: its launcher died; `lost`: and our supervisor."""
@@ -53,6 +64,7 @@ class Member:
     seed: int
     code: int
     count: Path
+    pid: int
     pidfd: int
     end: str = ""
     orphan: bool = False
@@ -118,7 +130,7 @@ class Fleet:
         client.run_detached(spec)
         pid = client.inspect(name).pid
         assert pid is not None, f"{name} ended by itself"
-        member = Member(name, seed, code, count, os.pidfd_open(pid))
+        member = Member(name, seed, code, count, pid, os.pidfd_open(pid))
         self.alive.append(member)
         # The kernel drops a signal that a first process has no handler for yet.
         deadline = time.monotonic() + PATIENCE
@@ -146,6 +158,11 @@ class Fleet:
         """Note whose parent is gone."""
         for member in (*self.alive, *self.ended):
             member.orphan = True
+
+    def held_by(self, launchers: Iterable[int]) -> bool:
+        """Say whether each that is alive is held by one of these processes."""
+        held = set[int]().union(*map(pidfds, launchers))
+        return held.issuperset(member.pid for member in self.alive)
 
     def both_died(self) -> None:
         """Note who has nobody left that could take it back."""

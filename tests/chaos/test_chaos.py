@@ -6,12 +6,14 @@ The order comes from a seed, which is printed; WHERRY_CHAOS_SEED repeats it. Wha
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ import pytest
 from fleet import Fleet, Sums
 from support.forms import LONG, rounds, within
 from support.proc import descendants
+from support.releases import Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +40,7 @@ PLAN = {
     "kill the network process": rounds(short=1, long=10),
     "fill the disk": rounds(short=1, long=10),
     "flush the rules": rounds(short=1, long=10),
+    "change the release": rounds(short=0, long=10),
 }
 """How often each thing happens."""
 
@@ -44,13 +48,15 @@ PLAN = {
 class Chaos:
     """One run: what happens to one supervisor and its fleet."""
 
-    def __init__(self, daemon: Daemon, fleet: Fleet, random: Random) -> None:
+    def __init__(self, daemon: Daemon, fleet: Fleet, random: Random, folder: Path) -> None:
         self.daemon = daemon
         self.fleet = fleet
         self.random = random
         self.done: Counter[str] = Counter()
         self.last = ""
         self.sums = Sums()
+        self._folder = folder
+        self._release: Release | None = None
 
     def run(self) -> None:
         """Do everything of the plan, in an order of chance."""
@@ -91,23 +97,25 @@ class Chaos:
 
     def kill_launcher(self) -> None:
         """What it held goes on, and another one has it, also for the supervisor's successor."""
-        launcher = self.daemon.launcher_pid
-        os.kill(launcher, signal.SIGKILL)
+        killed = self.random.choice(self._launchers())
+        os.kill(killed, signal.SIGKILL)
         self.fleet.launcher_died()
         self._end_some()
         deadline = time.monotonic() + PATIENCE
-        with self.daemon.client() as client:
-            while client.info().launcher_pid in (None, launcher):
-                assert time.monotonic() < deadline, "nobody has what the launcher held"
+        while killed in (launchers := self._launchers()) or not self.fleet.held_by(launchers):
+            assert time.monotonic() < deadline, "nobody has what the launcher held"
 
     def kill_both(self) -> None:
         """Nobody is left who holds anything."""
-        launcher = self.daemon.launcher_pid
+        launchers = self._launchers()
         self.daemon.look_around()
-        with _stopped(launcher):
+        with ExitStack() as stack:
+            for launcher in launchers:
+                stack.enter_context(_stopped(launcher))
             self._end_some()
             self.daemon.kill()
-            os.kill(launcher, signal.SIGKILL)
+            for launcher in launchers:
+                os.kill(launcher, signal.SIGKILL)
         self.fleet.both_died()
         self.daemon.start()
 
@@ -119,9 +127,28 @@ class Chaos:
 
     def stop_launcher(self) -> None:
         """As it does."""
-        with _stopped(self.daemon.launcher_pid):
+        with _stopped(self.random.choice(self._launchers())):
             self._end_some()
             time.sleep(self.random.uniform(0.1, 0.5))
+
+    def change_release(self) -> None:
+        """Another one takes over, with a launcher of its own; the files of the one before are deleted."""
+        left, self._release = self._release, None
+        if left is None:
+            self._release = Release(self._folder / f"release-{self.done['change the release']}")
+        self.daemon.kill()
+        self._end_some()
+        if left is not None:
+            left.delete()
+        self.daemon.python = sys.executable if self._release is None else self._release.python
+        self.daemon.start()
+
+    def _launchers(self) -> list[int]:
+        """Return the launcher that takes work, and then those that only keep what they hold."""
+        with self.daemon.client() as client:
+            info = client.info()
+        drain = [re.match(r"launcher (\d+) is of another release", line) for line in info.warnings]
+        return [*filter(None, (info.launcher_pid,)), *(int(each[1]) for each in drain if each)]
 
     def kill_network_process(self) -> None:
         """It has no state: a new one goes on."""
@@ -164,7 +191,7 @@ def test_every_line_and_every_end_is_accounted_for(
     seed = int(os.environ.get("WHERRY_CHAOS_SEED") or secrets.randbits(32))
     print(f"WHERRY_CHAOS_SEED={seed}")
     fleet = Fleet(writer_image, tmp_path, Random(seed))
-    chaos = Chaos(chaos_wherryd, fleet, fleet.random)
+    chaos = Chaos(chaos_wherryd, fleet, fleet.random, tmp_path)
     began = time.monotonic()
     try:
         chaos.run()

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from releases import VERSION, Release
 from support import proc
 from support.forms import within
+from support.releases import VERSION, Release
 
 from wherry import RunSpec, Volume, WherryError
 from wherry_protocol.limits import Limits
