@@ -14,6 +14,7 @@ LAUNCHER_PROCESS = (
     "bounding",
     "child",
     "crew",
+    "door",
     "entry",
     "exec_entry",
     "exec_plan",

@@ -16,7 +16,7 @@ from wherry.async_event_stream import first_error
 from wherry.async_pipe import AsyncReader, AsyncWriter
 from wherry.result import ExecResult
 from wherry.streams import STDERR_FD, STDIN_FD, STDOUT_FD
-from wherry_protocol.errors import ConnectionFailed
+from wherry_protocol.errors import ConnectionFailed, ProtocolError
 from wherry_protocol.processes import ExecDetach, ExecKill, ExecWait
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class AsyncProcess:
     async def _reconnect(self, error: ConnectionFailed) -> None:
         """Ask the next supervisor for the end."""
         exec_id = self._started.id if self._started else self._resume_id
-        if exec_id is None:
-            raise error
+        if exec_id is None or (self._started is None and isinstance(error, ProtocolError)):
+            raise error  # the supervisor said why it hung up: there is no such exec
         await self._stream.aclose()
         with anyio.move_on_after(RECONNECT):
             while True:

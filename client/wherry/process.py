@@ -15,7 +15,7 @@ import time
 from wherry.conversation import Conversation, ready_of
 from wherry.result import ExecResult
 from wherry.streams import STDERR_FD, STDIN_FD, STDOUT_FD
-from wherry_protocol.errors import ConnectionFailed
+from wherry_protocol.errors import ConnectionFailed, ProtocolError
 from wherry_protocol.processes import ExecDetach, ExecKill, ExecStarted, ExecWait, exec_end
 from wherry_protocol.typed import TYPE_CHECKING
 
@@ -226,8 +226,8 @@ class Process:
     def _reconnect(self, error: ConnectionFailed) -> None:
         """Ask the next supervisor for the end."""
         exec_id = self._started.id if self._started else self._resume_id
-        if exec_id is None:
-            raise error
+        if exec_id is None or (self._started is None and isinstance(error, ProtocolError)):
+            raise error  # the supervisor said why it hung up: there is no such exec
         self._stream.close()
         end, self._end = self._end, None
         if end is not None and self._heard(end):

@@ -187,7 +187,11 @@ def _summed(*values: dict[str, Any]) -> tuple[str | int, ...]:
 
 
 def _checkpoint(path: Path) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        journal.warning("state database not checkpointed", error=error)
+        return
     try:
         _try_checkpoint(connection, "PASSIVE")
     finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from wherryd import journal
+from wherryd.kernel.shortage import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +63,10 @@ async def guarded(name: str, function: Callable[[], Awaitable[None]]) -> None:
         try:
             await function()
         except Exception as error:  # noqa: BLE001 - the services that remain must go on
-            journal.defect("service failed, restarting it", error, service=name)
+            if shortage(error) is None:
+                journal.defect("service failed, restarting it", error, service=name)
+            else:
+                journal.error("service is short of something, restarting it", error=error, service=name)
             await trio.sleep(1)
         else:
             return

@@ -24,8 +24,10 @@ from wherryd.containers.container import Run
 from wherryd.containers.making import record
 from wherryd.containers.start_error import start_error
 from wherryd.containers.telling import tell, tell_trouble
-from wherryd.kernel import failpoints
-from wherryd.launcher.handle import LOST, SpawnFailed
+from wherryd.kernel import failpoints, inodes
+from wherryd.kernel.hints import hint as known_hint
+from wherryd.launcher.handle import LOST, UNHELD, SpawnFailed
+from wherryd.shortage import until_there_is_some
 
 if TYPE_CHECKING:
     from wherryd.containers.container import Container
@@ -182,8 +184,15 @@ class Launch:
                     return await launcher.answer(self._asked)
                 return await launcher.spawn(plan, self._network)
         except SpawnFailed as error:
-            if error.step == LOST:
+            if error.step in (LOST, UNHELD):
                 await self._end_unknown()
+            if error.errno == errno.EROFS and inodes.used_up(str(container.directory)):
+                raise NoSpace(
+                    f"container {container.name}: its root is read-only: {os.strerror(errno.ENOSPC)}",
+                    hint=f"the disk of {container.directory} has no inodes left: remove files",
+                    errno=errno.ENOSPC,
+                    path=str(container.directory),
+                ) from error
             raise start_error(container.name, container.config.args[0], error) from error
         except trio.TooSlowError as error:
             raise KernelFailure(
@@ -192,12 +201,17 @@ class Launch:
             ) from error
 
     async def _end_unknown(self) -> None:
-        """The launcher died before it could tell of a process: whatever there is of one, nobody knows it."""
+        """Nobody could tell of a process, or hold it: whatever there is of one is killed."""
+        with trio.CancelScope(shield=True), trio.move_on_after(KILL_TIMEOUT) as patience:
+            await until_there_is_some("a start that came to nothing", self._kill_all)
+        if patience.cancelled_caught:
+            cgroup = self._services.cgroup_of(self._container.id)
+            journal.error("processes are stuck in the kernel", id=self._container.id, cgroup=cgroup)
+
+    async def _kill_all(self) -> None:
         cgroup = self._services.cgroup_of(self._container.id)
-        with trio.CancelScope(shield=True):
-            kill_all(cgroup)
-            if not await wait_empty(cgroup, KILL_TIMEOUT):
-                journal.error("processes are stuck in the kernel", id=self._container.id, cgroup=cgroup)
+        kill_all(cgroup)
+        await wait_empty(cgroup, KILL_TIMEOUT)
 
 
 def attach(container: Container, services: Services, held: Spawned | Adopted, offset: int) -> Run:
@@ -231,7 +245,10 @@ def _open_log(container: Container) -> None:
     except OSError as error:
         kind = NoSpace if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT) else KernelFailure
         raise kind(
-            f"log {container.directory / 'log'}: {error.strerror}", errno=error.errno, path=error.filename
+            f"log {container.directory / 'log'}: {error.strerror}",
+            hint=known_hint("open", error.errno or 0),
+            errno=error.errno,
+            path=error.filename,
         ) from error
 
 

@@ -325,10 +325,8 @@ class Manager:
     def _settle_last_run(self, container: Container) -> None:
         """Have the launcher forget the last run before it gets the next of the same id."""
         if not container.alive and not container.log.finished:
-            raise Conflict(
-                f"container {container.name} has output that the full disk has not taken yet",
-                hint="free some space first",
-            )
+            reason = container.log_trouble or "its disk is slow"
+            raise Conflict(f"container {container.name} has output that is not in its log yet: {reason}")
         if container.exit is not None:
             self.services.records.flush()
 

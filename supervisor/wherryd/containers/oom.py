@@ -17,6 +17,7 @@ from wherryd import journal
 from wherryd.containers.telling import tell_oom
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.oom import OomNotice, is_dying, read_kills
+from wherryd.kernel.shortage import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,13 +38,18 @@ kernel has chosen a victim, and v2 also of a limit that was reached a hundred ti
 
 
 def last_kills(group: Group) -> Kills | None:
-    """Return the counts of a container's group; None where they cannot be known."""
+    """Return the counts of a container's group; None where they cannot be known.
+
+    Raises KernelError when there is no descriptor to read them with: they can be known a moment later.
+    """
     place = group.path_of("memory")
     if place is None:
         return None
     try:
         return read_kills(str(place[0]), place[1])
     except KernelError as error:
+        if shortage(error) is not None:
+            raise
         journal.error("OOM counters not read", cgroup=place[0], error=error)
         return None
 
@@ -114,7 +120,7 @@ class OomWatch:
                 yield
                 return
             # Nobody was told of what happened before, nor in v1 of what is just about to.
-            unsure = watched.version == 1 or _has_moved(last_kills(group), container.oom)
+            unsure = watched.version == 1 or _may_have_moved(group, container.oom)
             self._add(watched, _look_now(watched) if unsure else 0)
         try:
             yield
@@ -177,6 +183,14 @@ def _look_now(watched: _Watched) -> int:
 
 def _has_moved(kills: Kills | None, state: OomState) -> bool:
     return kills is not None and kills.oom_kill > state.told
+
+
+def _may_have_moved(group: Group, state: OomState) -> bool:
+    try:
+        return _has_moved(last_kills(group), state)
+    except KernelError as error:
+        journal.debug("OOM counters are read in a moment", error=error)
+        return True
 
 
 def _watch(container: Container, group: Group) -> _Watched | None:

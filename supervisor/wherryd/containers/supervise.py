@@ -27,6 +27,7 @@ from wherryd.containers.run_end import end_of
 from wherryd.containers.telling import tell, tell_end
 from wherryd.events.log import NO_FACTS
 from wherryd.kernel import failpoints
+from wherryd.shortage import until_there_is_some
 from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
 async def watch(container: Container, services: Services) -> None:
     """Wait for the end and record it."""
     try:
-        status = await end_of(container, services)
+        status = await until_there_is_some("a container's end", partial(end_of, container, services))
     except Exception as error:  # noqa: BLE001 - a defect in one watch must not end the others
         journal.defect("watching a container failed", error, id=container.id)
         status = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
@@ -147,7 +148,7 @@ async def _over(container: Container, services: Services) -> None:
     """Write the end down, or remove the container if that was asked for."""
     # The counts in its groups are the only ones until then, should we be killed.
     services.records.save(container, partial(_drop_groups, container, services))
-    container.ended.log_end = container.log.end()
+    container.ended.log_end = await until_there_is_some("a log's end", partial(_log_end, container))
     container.ended.set(container.exit)
     to_remove = container.config.spec.auto_remove and not container.keep
     if to_remove and container.lingers_until <= trio.current_time():
@@ -160,6 +161,10 @@ async def _over(container: Container, services: Services) -> None:
         container.log.close()
     if to_remove:
         await linger(container, services)
+
+
+async def _log_end(container: Container) -> int:
+    return container.log.end()
 
 
 async def linger(container: Container, services: Services) -> None:

@@ -1,7 +1,8 @@
 """The control socket: bound in the run directory, peers checked, one session task a client.
 
-Owns the socket's path and the limit on clients. A squatted path is refused, a living peer's socket never
-unlinked: the directory is 0700 and locked by this supervisor before this module runs.
+Owns the socket's path, the limit on clients, and a descriptor in reserve: with none left whoever comes is
+told so, rather than left to wait. A squatted path is refused, a living peer's socket never unlinked: the
+directory is 0700 and locked by this supervisor before this module runs.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import os
 import socket
 import stat
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import trio
 
 from wherry_protocol.errors import Conflict
 from wherryd import journal
 from wherryd.control.session import Session
+from wherryd.control.unforeseen import farewell
+from wherryd.kernel.shortage import DESCRIPTORS, MEMORY
+from wherryd.shortage import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +33,11 @@ BACKLOG = 512
 MAX_CLIENTS = 8192
 """Sessions at once. Each costs some 20 KiB; beyond, new ones wait in the backlog."""
 
-EMFILE_PAUSE = 0.1
-"""Seconds to wait when no descriptor is left, as accept would fail again at once."""
+PAUSE = 0.1
+"""Seconds to wait when nobody can be accepted, not even to be refused: accept would fail again at once."""
+
+TELL_EVERY = 10.0
+"""Seconds between two words in the journal about those who are refused."""
 
 _UCRED = struct.Struct("3i")
 
@@ -59,32 +66,81 @@ def bind(path: Path) -> socket.socket:
 async def serve(listening: socket.socket, verbs: Verbs, nursery: trio.Nursery) -> None:
     """Accept clients until cancelled; their sessions run in `nursery`."""
     room = trio.Semaphore(MAX_CLIENTS)
-    while True:
-        await room.acquire()
-        client = await _accept(listening)
-        if not _allowed(client):
-            client.close()
-            room.release()
-            continue
-        nursery.start_soon(_session, client, verbs, room)
-
-
-async def _accept(listening: socket.socket) -> socket.socket:
-    while True:
-        try:
-            client, _ = listening.accept()
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(listening)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                if error.errno != errno.ECONNABORTED:
-                    raise
+    with _Door(listening) as door:
+        while True:
+            await room.acquire()
+            client = await door.accept()
+            if not _allowed(client):
+                client.close()
+                room.release()
                 continue
-            journal.warning("no client accepted", error=error)
-            await trio.sleep(EMFILE_PAUSE)
-        else:
-            client.setblocking(False)
-            return client
+            nursery.start_soon(_session, client, verbs, room)
+
+
+class _Door:
+    """Where clients come in. Keeps a descriptor to let one in with when there is no other."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self._reserve: int | None = None
+        self._told_at = -TELL_EVERY
+
+    def __enter__(self) -> Self:
+        self._keep_one()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_one_up()
+
+    async def accept(self) -> socket.socket:
+        """Return the next client; those that there is no descriptor for are told so."""
+        while True:
+            try:
+                return self._take()
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._listening)
+            except OSError as error:
+                if error.errno in (*DESCRIPTORS, *MEMORY):
+                    await self._refuse(error)
+                elif error.errno != errno.ECONNABORTED:
+                    raise
+
+    def _take(self) -> socket.socket:
+        client, _ = self._listening.accept()
+        client.setblocking(False)
+        return client
+
+    async def _refuse(self, error: OSError) -> None:
+        if trio.current_time() - self._told_at >= TELL_EVERY:
+            self._told_at = trio.current_time()
+            journal.error("clients refused", error=error)
+        self._give_one_up()
+        try:
+            with self._take() as client:
+                if (reason := refusal("request", error)) is not None:
+                    farewell(client, reason)
+        except BlockingIOError:
+            # Nobody is there: accept(2) looks for a descriptor before it looks for a client.
+            await trio.lowlevel.wait_readable(self._listening)
+        except OSError as again:
+            # Somebody else has got it, or the client has gone.
+            journal.debug("no client to be refused", error=again)
+            await trio.sleep(PAUSE)
+        self._keep_one()
+        await trio.lowlevel.checkpoint()
+
+    def _give_one_up(self) -> None:
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+
+    def _keep_one(self) -> None:
+        if self._reserve is not None:
+            return
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            journal.debug("no descriptor in reserve", error=error)
 
 
 def _allowed(client: socket.socket) -> bool:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.errors import InternalError
-from wherryd import journal
+from wherryd.control.unforeseen import advised, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,12 +74,11 @@ class Reply:
         """End the request badly."""
         self._end()
         if not self._sender.over:
-            self._send(self._connection.send_error(self._id, error))
+            self._send(self._connection.send_error(self._id, advised(error)))
 
     def defect(self, error: Exception) -> None:
-        """End the request with a defect of ours."""
-        journal.defect("request failed", error, op=self._op)
-        self.fail(InternalError(f"{self._op}: {error!r}", hint="see the supervisor's log"))
+        """End the request with what nobody foresaw."""
+        self.fail(told(self._op, error))
 
     def _end(self) -> None:
         self.done = True

@@ -7,6 +7,7 @@ protocol is told why and hung up on; what it asked for before goes on or not as 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ from wherry_protocol.connection import (
     RequestRefused,
     Role,
 )
-from wherry_protocol.errors import BadRequest, InternalError, ProtocolError, WherryError
+from wherry_protocol.errors import BadRequest, Busy, ProtocolError, WherryError
 from wherryd import journal
 from wherryd.control.reply import Reply
 from wherryd.control.sender import Sender, acquire
+from wherryd.control.unforeseen import advised, told
+from wherryd.shortage import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +52,8 @@ SETTLE_TIMEOUT = 1.0
 """Seconds that a request waits for the end of the one before, of which its client may know before we do."""
 
 _READ = 1 << 16
-_ANCILLARY = socket.CMSG_SPACE(16 * 4)
+_MOST_FDS = 16
+_ANCILLARY = socket.CMSG_SPACE(_MOST_FDS * 4)
 
 
 class Session:
@@ -71,7 +75,7 @@ class Session:
                 await self._serve()
             except OSError as error:
                 journal.debug("a client's connection broke", error=error)
-            except RemoteProtocolError as error:
+            except (RemoteProtocolError, Busy) as error:
                 await self._hang_up(error)
             finally:
                 _close(self._connection.take_unclaimed_fds())
@@ -82,12 +86,12 @@ class Session:
             await self._receive()
         if scope.cancelled_caught:
             raise RemoteProtocolError(f"no hello within {HELLO_TIMEOUT:.0f} s")
-        failure: OSError | RemoteProtocolError | None = None
+        failure: OSError | RemoteProtocolError | Busy | None = None
         async with trio.open_nursery() as nursery:
             try:
                 while await self._events(nursery):
                     await self._receive()
-            except (OSError, RemoteProtocolError) as error:
+            except (OSError, RemoteProtocolError, Busy) as error:
                 failure = error
             finally:
                 self._sender.over = True
@@ -97,9 +101,10 @@ class Session:
 
     async def _receive(self) -> None:
         data, ancillary, flags, _ = await self._recvmsg()
-        self._connection.receive_data(data, _descriptors(ancillary))
+        fds = _descriptors(ancillary)
+        self._connection.receive_data(data, fds)
         if flags & socket.MSG_CTRUNC:
-            raise RemoteProtocolError("more descriptors came along than are allowed")
+            raise _cut(len(fds))
 
     async def _recvmsg(self) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
         """Read what there is. Not through trio.socket: that ends each call with a turn of the event loop."""
@@ -154,16 +159,13 @@ class Session:
             value = await self._perform(request, fds, nursery)
             data = self._connection.send_answer(request.id, value)
         except WherryError as error:
-            data = self._connection.send_error(request.id, error)
+            data = self._connection.send_error(request.id, advised(error))
         except (BrokenPipeError, ConnectionResetError) as error:
             journal.debug("a client hung up", op=request.call.op, error=error)
             nursery.cancel_scope.cancel()
             return
         except Exception as error:  # noqa: BLE001 - one request's defect must not end the connection
-            journal.defect("request failed", error, op=request.call.op)
-            data = self._connection.send_error(
-                request.id, InternalError(f"{request.call.op}: {error!r}", hint="see the supervisor's log")
-            )
+            data = self._connection.send_error(request.id, told(request.call.op, error))
         finally:
             _close(fds)
             self._room.release()
@@ -214,8 +216,8 @@ class Session:
         """Send a stream's event with the next frame, or alone after HOLD_SECONDS."""
         self._sender.hold(self._connection.send_event(identity, event), nursery)
 
-    async def _hang_up(self, error: ProtocolError) -> None:
-        journal.warning("a client broke the protocol", error=error)
+    async def _hang_up(self, error: ProtocolError | Busy) -> None:
+        journal.warning("a client was hung up on", error=error)
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             try:
                 await self._sender.send(self._connection.send_error(None, error))
@@ -258,6 +260,14 @@ class Emitter:
             journal.debug("a client hung up", error=error)
         finally:
             self._pending = False
+
+
+def _cut(count: int) -> RemoteProtocolError | Busy:
+    """Return why not all descriptors that a client sent have come along (recvmsg(2), MSG_CTRUNC)."""
+    short = refusal("request", OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    if count < _MOST_FDS and short is not None:
+        return short
+    return RemoteProtocolError("more descriptors came along than are allowed")
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

@@ -53,12 +53,28 @@ def remove_if_empty(path: str) -> bool:
 def remove(path: str) -> None:
     """Remove an empty cgroup and the empty ones below it; one that is gone is fine. Raises KernelError."""
     try:
-        for directory, _, _ in os.walk(path, topdown=False):
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise from_oserror(error, "cgroup", path) from error
+        _remove_all(path)
+
+
+def _remove_all(path: str) -> None:
+    try:
+        # What os.walk cannot look into it passes over, and it would be left without a word.
+        for directory, _, _ in os.walk(path, topdown=False, onerror=_raise):
             os.rmdir(directory)
     except FileNotFoundError:
         return
     except OSError as error:
         raise from_oserror(error, "cgroup", path) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def open_events(path: str) -> int:

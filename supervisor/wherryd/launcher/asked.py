@@ -46,12 +46,13 @@ class Asked:
 class Held:
     """A process from its start until its release. `link` leads to the launcher that holds it.
 
-    `fds` are duplicates of all that the launcher holds, by kind, for the day when it dies.
+    `fds` are duplicates of all that the launcher holds, by kind, for the day when it dies. Raises OSError
+    when there can be none, and then nothing is held.
     """
 
     def __init__(self, process: Spawned, link: Link, note: bytes | None) -> None:
         self.pid = process.pid
-        self.fds = {kind: os.dup(fd) for kind, fd in process.descriptors()}
+        self.fds = _duplicates(process)
         self.note = note
         self.link = link
         self.orphan = False
@@ -79,3 +80,15 @@ class Held:
             then, self.then = self.then, None
             if then is not None:
                 then(status)
+
+
+def _duplicates(process: Spawned) -> dict[str, int]:
+    made: dict[str, int] = {}
+    try:
+        for kind, fd in process.descriptors():
+            made[kind] = os.dup(fd)
+    except OSError:
+        for fd in made.values():
+            os.close(fd)
+        raise
+    return made

@@ -27,6 +27,9 @@ SIGCHLD = 17
 _SOON = 0.005
 """Seconds that an order waits for a busy worker: it takes some three, and a second one takes its core."""
 
+_LATER = 0.25
+"""Seconds before the next try to have one worker more, when there could be none."""
+
 _REST = 0.003
 """Seconds that a free worker rests before it prepares for its next order, unless a container ends before:
 after that ours are the only processes that have work."""
@@ -204,12 +207,21 @@ class Crew:
         now = time.monotonic()
         if self._orders and now >= self._due():
             self._orders[0].since = now
-            self.hire()
+            self._hire_if_possible()
         self.prepare(now - _REST)
         for hand in [*self._hands]:
             if 0 < hand.ready <= now - _KEEP:
                 hand.work()
                 self._send(hand, _LET_GO)
+
+    def _hire_if_possible(self) -> None:
+        """Hire, or leave what waits to those there are; without any it comes to nothing, which is told."""
+        try:
+            self.hire()
+        except OSError:
+            self._orders[0].since += _LATER
+            if not self._hands:
+                self._orders.popleft().close()
 
     def prepare(self, before: float = math.inf) -> None:
         """Have workers that were free before a time, and are still, make what their next order will need."""

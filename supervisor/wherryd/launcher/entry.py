@@ -12,6 +12,8 @@ import os
 import struct
 
 from wherryd.kernel.cgroups import cgroup_kill, populated
+from wherryd.kernel.hints import hint
+from wherryd.kernel.shortage import shortage
 from wherryd.launcher import wire
 
 TYPE_CHECKING = False
@@ -73,7 +75,15 @@ class Entry:
         if not self.pending or self.status is not None:
             return False
         # No pid: its worker was killed before it could tell, or there never was a process.
-        return self.exit is not None if self.pid else not populated(self.cgroup)
+        return self.exit is not None if self.pid else self._empty()
+
+    def _empty(self) -> bool:
+        try:
+            return not populated(self.cgroup)
+        except OSError as error:
+            if shortage(error) is None:
+                raise
+            return False  # there is nothing left to look with: it is asked again at the next end
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -110,6 +120,10 @@ class Entry:
         if record[0] in {"forked", "executing"}:
             self.pid, self.executing = record[1], record[0] == "executing"
             self.fds.update(zip(("pidfd", "tty"), fds, strict=False))
+            if not fds:
+                # There was no descriptor left for its pidfd: nobody could hold it.
+                self.failure = ("clone", "recvmsg", None, errno.EMFILE, hint("recvmsg", errno.EMFILE))
+                self.doomed = True
         else:
             self.failure = record
 

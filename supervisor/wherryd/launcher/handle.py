@@ -15,7 +15,7 @@ import trio
 from wherryd import journal
 from wherryd.launcher.asked import Asked
 from wherryd.launcher.finding import find, renew
-from wherryd.launcher.ledger import LOST, Ledger
+from wherryd.launcher.ledger import LOST, UNHELD, Ledger
 from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed
 from wherryd.launcher.requests import EXPECT, join_request, spawn_request
 from wherryd.launcher.start import LauncherUnavailable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Plan
 
 __all__ = [
-    "LOST", "Adopted", "Asked", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned",
+    "LOST", "UNHELD", "Adopted", "Asked", "Exit", "Launcher", "LauncherUnavailable", "SpawnFailed", "Spawned",
     "open_launcher",
 ]  # fmt: skip
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from wherry_protocol.errors import Busy
 from wherryd import journal
+from wherryd.kernel.hints import hint as known_hint
 from wherryd.launcher import wire
 from wherryd.launcher.asked import Asked, Held
 from wherryd.launcher.orphan import exit_by, wait_orphan
 from wherryd.launcher.outcome import Adopted, Exit, Ran, Spawned, SpawnFailed, descriptors
+from wherryd.shortage import until_there_is_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 LOST = "launcher"
 """The step of a start whose launcher died: there may be a process of it, which nobody knows."""
+
+UNHELD = "hold"
+"""The step of a start that we had no descriptor for: its process was killed; what that began may be left."""
 
 _SIGKILL = 9
 
@@ -145,17 +152,39 @@ class Ledger:
     def _on_spawned(
         self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *_more: Any
     ) -> None:
+        pending = self.pending.get(name)
+        if len(fds) < len(kinds):
+            if pending is not None:
+                self._give_up(link, pending)
+            return
         spawned = Spawned(id=name, pid=pid, **descriptors(kinds, fds))
-        pending = self.pending.pop(name, None)
         if pending is None:
             spawned.close()  # started for the supervisor before us: `held` tells of it in a moment
             return
         if pending.abandoned:
             self._discard(link, spawned)
-        else:
-            self.held[name] = Held(spawned, link, pending.note)
-            pending.spawned = spawned
+        elif not self._hold(link, spawned, pending):
+            spawned.close()
+            self._give_up(link, pending)
+            return
+        del self.pending[name]
         pending.answer()
+
+    def _hold(self, link: Link, spawned: Spawned, pending: Asked) -> bool:
+        try:
+            self.held[spawned.id] = Held(spawned, link, pending.note)
+        except OSError as error:
+            journal.error("no descriptors left to hold what was started", id=spawned.id, error=error)
+            return False
+        pending.spawned = spawned
+        return True
+
+    def _give_up(self, link: Link, pending: Asked) -> None:
+        """Have what was started killed: we have no descriptors for it. The answer follows its end."""
+        pending.failure = SpawnFailed(
+            step=UNHELD, op="recvmsg", path=None, errno=errno.EMFILE, hint=known_hint("recvmsg", errno.EMFILE)
+        )
+        link.say("kill", pending.name, _SIGKILL)
 
     def _on_failed(self, _link: Link, _fds: list[int], name: str, step: str, *reason: Any) -> None:
         op, path, number, hint, *_more = reason
@@ -174,6 +203,12 @@ class Ledger:
         told: bool = False,
         *_more: Any,
     ) -> None:
+        pending = self.pending.get(name)
+        if pending is not None and pending.failure is not None:
+            del self.pending[name]
+            link.say("release", name)
+            pending.answer()
+            return
         held = self.held.get(name)
         # A launcher that hung up tells on its next connection.
         if held is not None and (held.link is link or held.link.pid == link.pid):
@@ -205,6 +240,12 @@ class Ledger:
     ) -> None:
         code, signal, in_flight, note, kept, *_more = (*state, False)
         ended = None if code is None and signal is None else Exit(code=code, signal=signal)
+        if len(fds) < len(kinds):
+            raise Busy(
+                f"container {name} cannot be taken back: {os.strerror(errno.EMFILE)}",
+                hint="raise the supervisor's LimitNOFILE and start it again; nothing was touched",
+                errno=errno.EMFILE,
+            )
         if kept and ended is None:
             ended = exit_by(fds[kinds.index("pidfd")])
         adopted = Adopted(id=name, pid=pid, exit=ended, note=note, **descriptors(kinds, fds))
@@ -226,4 +267,9 @@ class Ledger:
 
 
 async def _watch_orphan(held: Held) -> None:
-    held.end(await wait_orphan(held.fds["pidfd"]))
+    held.end(await until_there_is_some("an exit", partial(_exit_of, held)))
+
+
+async def _exit_of(held: Held) -> Exit:
+    pidfd = held.fds.get("pidfd")
+    return Exit() if pidfd is None else await wait_orphan(pidfd)  # None: nobody wants to know any more

@@ -82,7 +82,10 @@ class Link:
             self._sock.shutdown(socket.SHUT_WR)
 
     async def messages(self) -> AsyncIterator[tuple[tuple[Any, ...], list[int]]]:
-        """Yield messages with their descriptors until the launcher is gone."""
+        """Yield messages with their descriptors until the launcher is gone.
+
+        Without any when there was none left for them: the launcher has its own still.
+        """
         while True:
             try:
                 received = wire.receive(self._sock)
@@ -91,6 +94,11 @@ class Link:
                 continue
             except ConnectionResetError:
                 return
+            except wire.Cut as cut:
+                if cut.message is None:
+                    return
+                yield cut.message, []
+                continue
             if received is None:
                 return
             yield received

@@ -13,13 +13,16 @@ import sys
 
 from wherryd.kernel import failpoints
 from wherryd.kernel.errors import from_oserror
+from wherryd.kernel.hints import hint
 from wherryd.kernel.pidfd import pidfd_send_signal
+from wherryd.kernel.shortage import shortage
 from wherryd.launcher import wire
 from wherryd.launcher.crew import Crew, Order
+from wherryd.launcher.door import Door
 from wherryd.launcher.entry import Entry, make_stdio
 from wherryd.launcher.exec_entry import ExecEntry
 from wherryd.launcher.moment import Moment
-from wherryd.launcher.peer import Peer, accept
+from wherryd.launcher.peer import Peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SIGKILL = 9
+
+_STARTS = ("spawn", "exec")
 
 
 class Loop:
@@ -55,7 +60,7 @@ class Loop:
             "list": self._list,
             "expect": self._expect,
         }
-        self._watch(listener.fileno(), self._accept)
+        self._door = Door(listener, self.connect, self._watch, self._unwatch)
         self._watch(signals, self._on_signal)
 
     def run(self) -> None:
@@ -64,12 +69,13 @@ class Loop:
         while self._peer or self._entries:
             if self._peer and not self._crew.behind:
                 self._moment.wait(self._peer.fileno(), *self._crew.busy)
-            for fd, events in self._poll.poll(self._patience):
+            for fd, events in self._poll.poll(self._door.patience(self._patience)):
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it
                     handler(events)
             self._tell_begun()
             self._crew.attend()
+            self._door.attend()
 
     @property
     def _patience(self) -> float | None:
@@ -103,13 +109,14 @@ class Loop:
             self._peer = None
 
     def _say(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
-        if self._peer is not None:
+        if self._peer is None:
+            return
+        try:
             self._peer.say(wire.pack(*message), fds)
-
-    def _accept(self, _events: int) -> None:
-        sock = accept(self._listener)
-        if sock is not None:
-            self.connect(sock)
+        except OSError as error:
+            # It connects again, and asks for all that we hold.
+            _complain(f"hung up on a supervisor that does not read: {error}")
+            self._disconnect()
 
     def _on_peer(self, events: int) -> None:
         peer = self._peer
@@ -118,7 +125,11 @@ class Loop:
         if events & select.EPOLLOUT:
             peer.flush()
         if events & ~select.EPOLLOUT:
-            request = peer.receive()
+            try:
+                request = peer.receive()
+            except wire.Cut as cut:
+                self._refuse(cut.message)
+                return
             if request is None:
                 self._disconnect()
             else:
@@ -128,11 +139,18 @@ class Loop:
         try:
             self._requests[message[0]](*message[1:], fds=fds)
         except Exception as error:  # noqa: BLE001 - one request must not cost every container its parent
-            text = f"wherryd: launcher: request {message[0]!r} failed: {error!r}"
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - its journal
+            _complain(f"request {message[0]!r} failed: {error!r}")
+            if message[0] in _STARTS and message[1] not in self._entries:
+                self._say("failed", message[1], "clone", message[0], None, shortage(error) or 0, repr(error))
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _refuse(self, message: tuple[Any, ...] | None) -> None:
+        """Answer a request whose descriptors we have no room for."""
+        if message is not None and message[0] in _STARTS:
+            number = errno.EMFILE
+            self._say("failed", message[1], "clone", "recvmsg", None, number, hint("recvmsg", number))
 
     # Requests
 
@@ -152,8 +170,14 @@ class Loop:
         entry = Entry(name, cgroup)
 
         def order() -> Order:
-            theirs = make_stdio(entry, stdin=stdin, terminal=terminal)
-            given = [self._open_status(entry), *theirs, *map(os.dup, fds)]
+            given = [self._open_status(entry)]
+            try:
+                given += make_stdio(entry, stdin=stdin, terminal=terminal)
+                for fd in fds:
+                    given.append(os.dup(fd))
+            except OSError:
+                self._give_back(entry, given)
+                raise
             return Order(entry, plan, given, needs, promise)
 
         self._begin(entry, order)
@@ -173,6 +197,7 @@ class Loop:
         try:
             self._crew.take(order())
         except OSError as error:
+            self._give_back(entry, [])
             entry.close()
             failure = from_oserror(error, "spawn")
             self._say("failed", name, "clone", failure.op, failure.path, failure.errno, failure.hint)
@@ -198,6 +223,14 @@ class Loop:
 
     def _expect(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         self._crew.wake()
+
+    def _give_back(self, entry: Entry, given: list[int]) -> None:
+        """Undo `_open_status`, and close what was to go with an order."""
+        if entry.status is not None:
+            self._unwatch(entry.status.fileno())
+            entry.close_status()
+        for fd in given:
+            os.close(fd)
 
     def _release(self, name: str, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         failpoints.hit("launcher.release")
@@ -330,6 +363,10 @@ class Loop:
             del self._entries[entry.id]
             entry.close()
             self._say("failed", entry.id, *(entry.failure or _interrupted(entry)))
+
+
+def _complain(text: str) -> None:
+    print(f"wherryd: launcher: {text}", file=sys.stderr, flush=True)  # noqa: T201 - its journal
 
 
 def _interrupted(entry: Entry) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import os
 import select
 import struct
 
+from wherryd.kernel.shortage import DESCRIPTORS, MEMORY, shortage
 from wherryd.kernel.syscalls import accept4
 from wherryd.launcher import wire
 
@@ -19,11 +20,16 @@ _FAMILY = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 def accept(listener: _socket.socket) -> _socket.socket | None:
-    """Return a connection of our own user's or root's; None if it was another's or is gone already."""
+    """Return a connection of our own user's or root's; None if it was another's or is gone already.
+
+    Raises OSError when there is no descriptor for it: it waits, and would be told of again at once.
+    """
     try:
         fd = accept4(listener.fileno())
-    except OSError:
-        return None  # whoever it was hung up, or we are out of descriptors and it will come again
+    except OSError as error:
+        if shortage(error) in (*DESCRIPTORS, *MEMORY):
+            raise
+        return None  # whoever it was hung up
     sock = _socket.socket(*_FAMILY, 0, fd)
     _, uid, _ = _UCRED.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
     if uid in (0, os.geteuid()):
@@ -45,11 +51,14 @@ class Peer:
         return self._sock.fileno()
 
     def say(self, data: bytes, fds: tuple[int, ...]) -> None:
-        """Send a message now, or when the supervisor reads again."""
+        """Send a message now, or when the supervisor reads again.
+
+        Raises OSError when there are no descriptors to keep it with until then.
+        """
         if not self._waiting and self._try(data, fds):
             return
         # The originals may be closed by a release before it is this message's turn.
-        self._waiting.append((data, tuple(map(os.dup, fds))))
+        self._waiting.append((data, _duplicates(fds)))
         self._poll.modify(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def flush(self) -> None:
@@ -69,9 +78,16 @@ class Peer:
         return True
 
     def receive(self) -> tuple[tuple[Any, ...], list[int]] | None:
-        """Return a request with its descriptors; None when the supervisor is gone or speaks nonsense."""
+        """Return a request with its descriptors; None when the supervisor is gone or speaks nonsense.
+
+        Raises Cut when we have no descriptors left for those of a request.
+        """
         try:
             return wire.receive(self._sock)
+        except wire.Cut as cut:
+            if cut.message is not None:
+                raise
+            return None
         except (OSError, ValueError):
             return None
 
@@ -85,3 +101,15 @@ class Peer:
     def _drop(waiting: tuple[bytes, tuple[int, ...]]) -> None:
         for fd in waiting[1]:
             os.close(fd)
+
+
+def _duplicates(fds: tuple[int, ...]) -> tuple[int, ...]:
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))  # noqa: PERF401 - those that there are have to be closed when one fails
+    except OSError:
+        for fd in made:
+            os.close(fd)
+        raise
+    return tuple(made)

@@ -75,6 +75,18 @@ _MAX_FDS = 8
 _ANCILLARY = _socket.CMSG_SPACE(4 * _MAX_FDS)
 
 
+class Cut(ValueError):  # noqa: N818 - what happened to it
+    """A message lost its descriptors: the receiver has none left for them, or the sender is not our peer.
+
+    `message` is what it said, None when that was in one of them.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("a message of the launcher protocol was cut")
+        message: tuple[Any, ...] = unpack(data)
+        self.message = None if message[0] == "memfd" else message
+
+
 def common(version: int, since: int = 0) -> int | None:
     """Return the highest version whose holding half we share with a launcher of `since` to `version`."""
     highest = min(version, VERSION)
@@ -129,7 +141,10 @@ def send_on(fd: int, data: bytes, fds: Sequence[int] = ()) -> None:
 
 
 def receive(sock: Socket) -> tuple[tuple[Any, ...], list[int]] | None:
-    """Return the next message and its descriptors; None at the end. Raises BlockingIOError: none yet."""
+    """Return the next message and its descriptors; None at the end.
+
+    Raises BlockingIOError: none yet; Cut: without all of its descriptors, which are closed.
+    """
     received = receive_packed(sock)
     return None if received is None else opened(*received)
 
@@ -143,7 +158,9 @@ def receive_packed(sock: Socket) -> tuple[bytes, list[int]] | None:
     if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
         for fd in fds:
             os.close(fd)
-        raise ValueError("a message of the launcher protocol was cut: out of descriptors, or not our peer")
+        if flags & _socket.MSG_TRUNC:
+            raise ValueError("a message of the launcher protocol is too long: it is not our peer's")
+        raise Cut(data)
     return data, fds
 
 

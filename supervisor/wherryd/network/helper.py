@@ -178,12 +178,21 @@ class Helper:
                 return count
             except ConnectionResetError:
                 return None
-            if received is None:
-                return None
-            (number, *message), fds = received
-            self._spoke, self._stillborn = True, 0
+            except wire.Cut as cut:
+                if cut.message is None:
+                    return None
+                asked = self._answered(cut.message[0])
+                asked.settle(error=_no_descriptor(asked.op))
+            else:
+                if received is None:
+                    return None
+                (number, *message), fds = received
+                self._answered(number).hear(message, fds)
             count += 1
-            self._asked.pop(number).hear(message, fds)
+
+    def _answered(self, number: int) -> Asked:
+        self._spoke, self._stillborn = True, 0
+        return self._asked.pop(number)
 
     def _ask_again(self) -> None:
         """Have the next process do what the last one was asked and has not answered."""
@@ -204,6 +213,11 @@ class Helper:
             f"network: {asked.op}: the process that does it ended", errno=errno.EPIPE, hint="try again"
         )
         asked.settle(error=error)
+
+
+def _no_descriptor(op: str) -> KernelFailure:
+    """There was none for what came with the answer: that is gone, as nobody else has it."""
+    return KernelFailure(f"network: {op}: {os.strerror(errno.EMFILE)}", errno=errno.EMFILE)
 
 
 @asynccontextmanager

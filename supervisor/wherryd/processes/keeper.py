@@ -28,6 +28,7 @@ from wherryd.processes.kin import kill_kin
 from wherryd.processes.telling import tell_end, tell_life, tell_start
 from wherryd.processes.unshown import show_nobody
 from wherryd.processes.young import Young
+from wherryd.shortage import until_there_is_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +131,8 @@ class Keeper:
         if failure.step in _THEIR_FAULT:
             self._fail(session, start_error(session.container.name, session.note.args[0], failure))
         else:
-            self._nursery.start_soon(self._explain, session, failure)
+            explain = partial(self._explain, session, failure)
+            self._nursery.start_soon(until_there_is_some, "an exec's end", explain)
 
     async def _explain(self, session: Session, failure: SpawnFailed) -> None:
         name = session.container.name
@@ -186,7 +188,7 @@ class Keeper:
             if not session.gone.is_set():
                 await self._watch(session)
             if not session.over.is_set():
-                await self._judge(session)
+                await until_there_is_some("an exec's end", partial(self._judge, session))
         finally:
             self._catch_up()
             if not session.over.is_set():
@@ -228,7 +230,7 @@ class Keeper:
         session.log("exec killed: its client is gone")
         cgroup = str(self._services.cgroup_of(session.container.id))
         try:
-            if not await trio.to_thread.run_sync(kill_kin, cgroup, session.pid):
+            if not await until_there_is_some("an exec's kill", partial(_kill_kin, cgroup, session.pid)):
                 journal.warning("an exec forks faster than it is killed", id=session.id)
         except KernelError as error:
             journal.error("exec not killed", id=session.id, error=error)
@@ -292,6 +294,10 @@ class Keeper:
             self._fail(session, InternalError(f"wherryd failed to start it: {error!r}"))
         elif not session.over.is_set():
             self._end(session, ExitStatus(error=f"wherryd failed to watch it: {error!r}"))
+
+
+async def _kill_kin(cgroup: str, pid: int) -> bool:
+    return await trio.to_thread.run_sync(kill_kin, cgroup, pid)
 
 
 def _too_slow(session: Session) -> KernelFailure:
