@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from support import proc
 from support.daemon import entries
 from support.forms import within
+from support.tracing import threads_of, tracing
 
 from wherry import ConnectionFailed, LogOptions, NotFound, RunSpec, WherryError
 from wherry_protocol.ports import PublishedPort
 from wherryd.kernel import failpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from support.daemon import Daemon
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 POLITE = "trap 'echo end; exit 3' TERM; echo up; while :; do read -t 9 x; done"
 DEAF = "trap '' TERM; echo up; while :; do read -t 9 x; done"
 PATIENCE = within(10.0)
-DETACHED = 1.0
-"""Seconds for strace to let go of what it traces."""
 LINES = 400
 FILLER = b"".join(b"line %d of some more\n" % number for number in range(LINES))
 PRINT = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of some more; i=$((i+1)); done; "
@@ -191,47 +188,11 @@ class Round:
         return [str(each) for each in found]
 
 
-def threads_of(daemon: Daemon, role: str) -> list[proc.Process]:
-    """Return the threads of a process of ours, or the workers."""
-    launcher = daemon.launcher_pid
-    if role == "worker":
-        return [each for each in proc.everyone() if each.parent == launcher]
-    pid = daemon.pid if role == "supervisor" else launcher
-    found = (proc.process(int(thread)) for thread in os.listdir(f"/proc/{pid}/task"))
-    return [each for each in found if each is not None]
-
-
 def _busiest(made: list[tuple[str, str]], threads: list[proc.Process]) -> Counter[str]:
     found: Counter[str] = Counter()
     for thread in threads:
         found |= Counter(call for pid, call in made if int(pid) == thread.pid)
     return found
-
-
-@contextmanager
-def tracing(threads: list[proc.Process], *options: str) -> Iterator[None]:
-    """Run strace on threads that are there."""
-    command = ["strace", *options, *(f"--attach={each.pid}" for each in threads)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not all(map(_traced, threads)):
-                assert time.monotonic() < deadline, "strace does not attach"
-                time.sleep(0.005)
-            yield
-        finally:
-            strace.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                strace.wait(DETACHED)
-            strace.kill()  # it may wait for a thread of the killed for ever
-
-
-def _traced(thread: proc.Process) -> bool:
-    try:
-        with open(f"/proc/{thread.pid}/status", encoding="utf-8") as status:
-            return any(line.startswith("TracerPid:") and line.split()[1] != "0" for line in status)
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def dies(points: str) -> bool:

@@ -29,13 +29,16 @@ def tmpfs(path: Path, options: str, *, lazy: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def daemon_on_disk(size: str, *, default_network: str = "none") -> Iterator[Daemon]:
+def daemon_on_disk(
+    size: str, *, inodes: int | None = None, default_network: str = "none"
+) -> Iterator[Daemon]:
     """Have a supervisor whose state lies on a disk of that size (as "16m") while the block runs."""
+    options = f"size={size}" if inodes is None else f"size={size},nr_inodes={inodes}"
     daemon = Daemon()
     daemon.default_network = default_network
     with (
         tempfile.TemporaryDirectory(prefix="wd", dir="/var/tmp") as place,
-        tmpfs(Path(place, "disk"), f"size={size}") as disk,
+        tmpfs(Path(place, "disk"), options) as disk,
     ):
         daemon.state_dir = disk / "state"
         try:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import KernelFailure, NoSpace
 from wherryd.kernel import failpoints
+from wherryd.kernel.hints import hint as known_hint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,7 @@ def prepare(directory: Path, config: Config, etc: Etc, spares: Spares) -> Taken:
         kind = NoSpace if error.errno in _NO_SPACE else KernelFailure
         raise kind(
             f"container directory {error.filename or directory}: {error.strerror}",
+            hint=known_hint("open", error.errno or 0),
             errno=error.errno,
             path=str(error.filename or directory),
         ) from error
@@ -78,7 +81,8 @@ def _prepare(base: str, config: Config, etc: Etc, spares: Spares) -> Taken:
     if os.path.isdir(base):
         # Another run: overlayfs refuses a work directory that a volatile mount left (overlayfs.rst, "Volatile
         # mount"), and nothing in it is of use.
-        shutil.rmtree(base + "/work", ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(base + "/work")
         os.mkdir(base + "/work", 0o700)
     else:
         taken = spares.take(base, config)

@@ -211,7 +211,7 @@ async def _sweep(services: Services, state: Opened) -> None:
         if services.registry.get(entry.name) is None and state.rebuilt:
             put_aside(entry.path, state.aside)
         elif services.registry.get(entry.name) is None:
-            services.trash.take(services.settings.containers_dir / entry.name)
+            services.trash.take_soon(services.settings.containers_dir / entry.name)
     services.spare_groups.sweep({container.id for container in services.registry if container.alive})
     strays = [Path(entry.path) for entry in os.scandir(services.cgroups.v2) if entry.is_dir()]
     strays = [each for each in strays if not _in_use(each.name, services)]

@@ -70,6 +70,6 @@ def _leave(container: Container, services: Services) -> None:
 
 def _let_go(container: Container, services: Services) -> None:
     failpoints.hit("rm.recorded")
-    services.trash.take(container.directory)
+    services.trash.take_soon(container.directory)
     failpoints.hit("rm.trashed")
     services.launcher.release(container.id)

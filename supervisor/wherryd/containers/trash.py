@@ -14,6 +14,7 @@ import trio
 
 from wherryd import journal
 from wherryd.kernel import failpoints
+from wherryd.shortage import until_there_is_some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 GATHER_SECONDS = 0.25
 """How long a removed directory waits for company: one process deletes them all."""
+
+RETRY = 1.0
+LONGEST_RETRY = 600.0
+"""Seconds before the next try when a disk refused one; each that follows waits twice as long."""
 
 ARGUMENTS = 500
 """Directories for one rm(1): some 75 KiB of arguments."""
@@ -31,6 +36,8 @@ class Trash:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._late: list[Path] = []
+        self._pause = 0.0
         self._work = trio.Event()
         self._work.set()
 
@@ -42,6 +49,15 @@ class Trash:
             return
         self._work.set()
 
+    def take_soon(self, path: Path) -> None:
+        """Do the same, later if the disk refuses it now; nobody else may have use for that path."""
+        try:
+            self.take(path)
+        except OSError as error:
+            journal.warning("removed container's directory stays for now", path=path, error=error)
+            self._late.append(path)
+            self._work.set()
+
     async def run(self) -> None:
         """Delete what arrives, until cancelled."""
         while True:
@@ -49,12 +65,23 @@ class Trash:
             self._work = trio.Event()
             await trio.sleep(GATHER_SECONDS)
             failpoints.hit("trash.empty")
-            await self._empty()
+            late, self._late = self._late, []
+            for path in late:
+                self.take_soon(path)
+            done = await until_there_is_some("the trash", self._empty) and not self._late
+            self._pause = 0.0 if done else min(self._pause * 2 or RETRY, LONGEST_RETRY)
+            if not done:
+                await trio.sleep(self._pause)
+                self._work.set()
 
-    async def _empty(self) -> None:
+    async def _empty(self) -> bool:
+        """Delete everything; say whether that could be done."""
+        empty = True
         paths = [entry.path for entry in os.scandir(self._directory)]
         for first in range(0, len(paths), ARGUMENTS):
             some = paths[first : first + ARGUMENTS]
             done = await trio.run_process(["rm", "-rf", "--", *some], check=False, capture_stderr=True)
             if done.returncode:
+                empty = False
                 journal.warning("removed container's files stay", error=done.stderr.decode(errors="replace"))
+        return empty
