@@ -17,6 +17,7 @@ from wherryd.kernel.hierarchies import find_hierarchies
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LOOKS = 5
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,10 +35,19 @@ def limited(pid: int, kind: int, most: int) -> Iterator[None]:
 @contextmanager
 def no_descriptor(pid: int, *, but: int = 0) -> Iterator[None]:
     """Have a process get no descriptor beyond those that it has, but for so many, while the block runs."""
-    held = set(map(int, os.listdir(f"/proc/{pid}/fd")))
-    free = (number for number in itertools.count() if number not in held)
-    with limited(pid, resource.RLIMIT_NOFILE, next(itertools.islice(free, but, None))):
+    hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    with limited(pid, resource.RLIMIT_NOFILE, _free(pid, but)):
+        for _ in range(0 if but else LOOKS):
+            # What it held for a moment only, it would get again.
+            time.sleep(0.03)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (_free(pid, but), hard))
         yield
+
+
+def _free(pid: int, number: int) -> int:
+    """Return the so many-th number that is no descriptor of a process's."""
+    held = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    return next(itertools.islice((each for each in itertools.count() if each not in held), number, None))
 
 
 @contextmanager
