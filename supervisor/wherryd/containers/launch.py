@@ -186,10 +186,10 @@ class Launch:
         except SpawnFailed as error:
             if error.step in (LOST, UNHELD):
                 await self._end_unknown()
-            if error.errno == errno.EROFS and inodes.used_up(str(container.directory)):
+            if error.errno == errno.EROFS and _is_disks_fault(container):
                 raise NoSpace(
                     f"container {container.name}: its root is read-only: {os.strerror(errno.ENOSPC)}",
-                    hint=f"the disk of {container.directory} has no inodes left: remove files",
+                    hint=f"the disk of {container.directory} has too few inodes left: see 'df -i'",
                     errno=errno.ENOSPC,
                     path=str(container.directory),
                 ) from error
@@ -232,6 +232,11 @@ def attach(container: Container, services: Services, held: Spawned | Adopted, of
             log.silent_at = offset
     container.pid = held.pid
     return Run(pidfd=held.pidfd, log_offset=offset, stdin=held.stdin, tty=tty)
+
+
+def _is_disks_fault(container: Container) -> bool:
+    """Say whether it is the disk that made a root read-only, and no volume that is so."""
+    return not container.config.mounts or inodes.used_up(str(container.directory))
 
 
 def _close_log(container: Container) -> None:
