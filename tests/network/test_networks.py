@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import PEER, Machine, eventually
 from support.forms import rounds
+from support.netns import DROPPED
 
 from wherry import EndpointSpec
 from wherry.errors import BadRequest, CommandNotFound, Conflict, NotFound
@@ -174,6 +176,33 @@ def test_what_cannot_be_connected_stays_as_it_is(machine: Machine, lan: NetworkS
         with pytest.raises(NotFound, match="web is not on network bridge"):
             machine.client.disconnect_network("bridge", "web")
         assert machine.client.inspect("web").endpoints == box.endpoints
+
+
+@pytest.mark.parametrize("internal", [False, True])
+def test_a_flow_that_was_there_before_is_no_way_out_of_an_internal_network(
+    machine: Machine, internal: bool
+) -> None:
+    """It began when a network that is no more had the address; of one like it, it goes on."""
+    with machine.peer.server(80, udp=True):
+        for again in (False, True):
+            network = machine.client.create_network(
+                "lan", subnets=("10.77.0.0/24",), internal=again and internal
+            )
+            endpoint = EndpointSpec(network="lan", ip="10.77.0.9")
+            with machine.run(network="lan", endpoints=(endpoint,)) as box:
+                if network.internal:
+                    box.place.ip("route add default via 10.77.0.1")
+                with box.place.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.bind(("", 7777))
+                    sock.settimeout(DROPPED)
+                    sock.sendto(b"?", (PEER, 80))
+                    if network.internal:
+                        with pytest.raises(TimeoutError):
+                            sock.recv(100)
+                    else:
+                        assert sock.recv(100)
+            machine.daemon.remove_containers()
+            machine.client.remove_network("lan")
 
 
 def test_a_network_in_use_is_not_removed(machine: Machine, lan: NetworkSummary) -> None:

@@ -76,7 +76,7 @@ class Firewall:
         known = self._bridges.get(bridge.link)
         self._bridges[bridge.link] = bridge
         try:
-            if known is None and network.icc:
+            if known is None and network.icc and not network.internal:
                 await self._add(ruleset.elements_of(bridges=[bridge]))
             else:
                 await self.replace()

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from wherryd.network.rules.tables import BURST, CALL_BURST, CALL_RATE, MARKING, PUBLISHED, RATE, TABLES
+from wherryd.network.rules.tables import BURST, CALL_BURST, CALL_RATE, MARKING, PUBLISHED, QUICK, RATE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,7 +99,7 @@ def whole(table: str, elements: Elements) -> str:
     )
     rules = TABLES + MARKING if elements.get("inet apart") else TABLES
     rules = rules.replace("TABLE", table).replace("PUBLISHED", PUBLISHED).replace("ASKED", asked)
-    rules = rules.replace("CALLED", called)
+    rules = rules.replace("CALLED", called).replace("QUICK", "" if elements.get("inet internal") else QUICK)
     return removing(table) + rules + adding(table, elements)
 
 
