@@ -5,7 +5,8 @@
 Each engine has a machine of its own, with its own rules, and a neighbour on its wire: network namespaces that
 the bench makes. It prints medians of: a container on the default bridge that publishes a port and runs
 /bin/true, start to exit; TCP from the neighbour, and from the machine itself by 127.0.0.1, through the
-published port of a container that runs iperf3 and redis: Gbit/s in each direction, and a round trip's time.
+published port of a container that runs iperf3 and redis: Gbit/s in each direction, a round trip's time, and
+what a packet costs the processor, which is the one figure that holds on a busy machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench import engines
+from bench import engines, packets
 from support.busybox import make_directory
 from support.daemon import Daemon
 from support.netns import Place
@@ -162,19 +163,29 @@ def _traffic(
     command = ("/bin/sh", "-c", SERVE)
     numbers = (IPERF, REDIS)
     docker.load(image)
-    docker.run("-d", "-v", "/usr:/usr:ro", *(f"-p{each}:{each}" for each in numbers), "bench", *command)
-    ports = tuple(PublishedPort(host_port=each, container_port=each) for each in numbers)
+    published = (*(f"-p{each}:{each}" for each in numbers), f"-p{packets.PORT}:{packets.PORT}/udp")
+    docker_id = docker.run("-d", "-v", "/usr:/usr:ro", *published, "bench", *command).strip()
+    ports = [PublishedPort(host_port=each, container_port=each) for each in numbers]
+    ports.append(PublishedPort(host_port=packets.PORT, container_port=packets.PORT, protocol="udp"))
     usr = Volume(source="/usr", target="/usr", read_only=True)
-    client.run_detached(RunSpec(image=str(image), command=command, ports=ports, volumes=(usr,)))
-    for name in ("wherry", "docker"):
+    spec = RunSpec(image=str(image), command=command, ports=tuple(ports), volumes=(usr,))
+    pids = {
+        "wherry": client.inspect(client.run_detached(spec).id).pid or 0,
+        "docker": int(docker("inspect", "-f", "{{.State.Pid}}", docker_id)),
+    }
+    for name in pids:
         _await(machines[name][1], REDIS)
     found: dict[tuple[str, str, str], list[float]] = {}
     for _ in range(options.turns):
-        for name in ("wherry", "docker"):
+        for name, pid in pids.items():
             host, neighbour = machines[name]
             for where, place, address in (("neighbour", neighbour, HOST), ("127.0.0.1", host, "127.0.0.1")):
                 for what, value in _look(place, address, options.seconds):
                     found.setdefault((where, what, name), []).append(value)
+            with Place.of(pid) as container:
+                costs = packets.costs(neighbour, HOST, container)
+            for what, cost in zip(("us of cpu, a packet in", "us of cpu, a packet out"), costs, strict=True):
+                found.setdefault(("neighbour", what, name), []).append(cost * 1e6)
     for (where, what, name), values in sorted(found.items()):
         _say(f"{where:10} {what:24} {name:8} {statistics.median(values):8.2f}  of {len(values)}")
 
