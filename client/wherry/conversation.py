@@ -54,9 +54,17 @@ class Conversation:
     def wait_a_moment(self) -> None:
         """Wait for the end of a command that has nothing to read, if that comes in a moment.
 
-        What it prints stays in its pipes, which would wake us as it comes, and each again as it is closed.
+        What it prints stays in its pipes, which would wake us as it comes. One of them wakes us as it is
+        closed: there is something to do until the end is told.
         """
-        if self._input is None and (ready := ready_of(MOMENT, *self._process.sources)):
+        if self._input is not None:
+            return
+        sources = self._process.sources
+        ready = ready_of(MOMENT, *sources, closing=next(iter(self._outputs), None))
+        if ready and ready.keys().isdisjoint(sources):
+            self._read(ready_of(0, *self._outputs))  # its end is on its way
+            ready = ready_of(MOMENT, *sources)
+        if ready:
             self._receive(ready)
 
     def turn(self) -> None:
@@ -105,11 +113,18 @@ class Conversation:
         self._input = None
 
 
-def ready_of(milliseconds: int | None, *fds: int, into: int | None = None) -> dict[int, int]:
-    """Return which descriptors can be read, or written `into`, once one can or the time is over, and why."""
+def ready_of(
+    milliseconds: int | None, *fds: int, into: int | None = None, closing: int | None = None
+) -> dict[int, int]:
+    """Return which descriptors can be read, or written `into`, once one can or the time is over, and why.
+
+    Of a pipe that may be `closing` just that its other end is closed counts.
+    """
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
+    if closing is not None:
+        poll.register(closing, 0)
     if into is not None:
         poll.register(into, select.POLLOUT)
     return dict(poll.poll(milliseconds))

@@ -55,6 +55,7 @@ class Process:
         # With a terminal, there is nothing to go on with unless that has arrived.
         self._resume_id = None if call.spec.tty else call.exec_id
         self._started: ExecStarted | None = None
+        self._pid: int | None = None
         self._end = streams.end
         self.terminal: int | None = None
         try:
@@ -92,7 +93,10 @@ class Process:
         while self._started is None and not self._stream.ended:
             self.receive()
         if self._started is None:
-            raise ConnectionFailed(f"exec: an end without a start: {self._stream.answer}")
+            status = self._stream.answer
+            if self._pid is None:
+                raise ConnectionFailed(f"exec: an end without a start: {status}")
+            self._started = ExecStarted(id=self._resume_id or "", pid=self._pid)
         return self._started
 
     @property
@@ -144,9 +148,7 @@ class Process:
         if not data:
             self._end = None  # nobody is left who could: the answer comes where all others do
             return False
-        pid, status = exec_end(data)
-        if self._started is None:
-            self._started = ExecStarted(id=self._resume_id or "", pid=pid)
+        self._pid, status = exec_end(data)
         self._stream.settle(status)
         return True
 
@@ -174,10 +176,8 @@ class Process:
             talk.turn()
         talk.finish()
         status = self._stream.answer
-        started = self._started
-        return ExecResult(
-            id=started.id if started else "", name=self._name, exit=status, stdout=talk.out, stderr=talk.err
-        )
+        exec_id = self._started.id if self._started else self._resume_id
+        return ExecResult(id=exec_id or "", name=self._name, exit=status, stdout=talk.out, stderr=talk.err)
 
     def send_signal(self, signal: str | int) -> None:
         """Send a signal, by name or number."""

@@ -56,6 +56,11 @@ class Session:
         """Whether another call may follow on this connection."""
         return self.done and not self.broken
 
+    @property
+    def announced(self) -> bool:
+        """Whether the next call is announced already."""
+        return self._connection.has_announced
+
     def announce(self) -> bytes:
         """Return what tells the supervisor that a call is about to begin, if there is a way."""
         return b"" if self._greeting else self._connection.send_announcement()

@@ -50,8 +50,8 @@ class Wire:
     @property
     def reusable(self) -> bool:
         """Whether another call may follow: the last one is done and the supervisor still listens."""
-        if not self._session.reusable:
-            return False
+        if not self._session.reusable or self._session.announced:
+            return self._session.reusable  # to announce a call was to see that the supervisor is there
         # Not recv(MSG_DONTWAIT): a socket with a timeout waits it out before it asks the kernel.
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)

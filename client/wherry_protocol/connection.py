@@ -101,7 +101,7 @@ class Connection:
         self._broken = False
         self._last_id = 0
         self._settled = -1
-        self._announced = False
+        self.has_announced = False
         self._in_flight: dict[int, Call[Any] | None] = {}
         self._call_from_frame: Callable[[dict[Any, Any]], Call[Any]] | None = None
 
@@ -262,9 +262,9 @@ class Connection:
 
     def send_announcement(self) -> bytes:
         """Return the first byte of the next request: it wakes the server meanwhile. b"" if that is out."""
-        if self._announced or self._ours is not State.OPEN:
+        if self.has_announced or self._ours is not State.OPEN:
             return b""
-        self._announced = True
+        self.has_announced = True
         return ANNOUNCEMENT
 
     def send_request(self, call: Call[Any], *, fds: int = 0) -> tuple[int, bytes]:
@@ -283,8 +283,8 @@ class Connection:
             )
         self._last_id = identity
         self._in_flight[identity] = call
-        if self._announced:
-            self._announced, data = False, after_announcement(data)
+        if self.has_announced:
+            self.has_announced, data = False, after_announcement(data)
         return identity, data
 
     def send_event(self, identity: int, event: Value, *, fds: int = 0) -> bytes:

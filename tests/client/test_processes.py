@@ -72,6 +72,12 @@ def test_exec_gathers_what_no_pipe_holds_and_waits_for_nobody_left_behind(client
     assert (result.exit_code, len(result.stdout), len(result.stderr)) == (0, 300000, 200000)
     result = client.exec("c", ["sh", "-c", "sleep 1000 & echo here; echo there >&2; exit 4"])
     assert (result.exit_code, result.stdout, result.stderr) == (4, b"here\n", b"there\n")
+    result = client.exec(
+        "c", ["sh", "-c", "exec >&-; head -c 200000 /dev/zero >&2; sleep 0.1; echo late >&2"]
+    )
+    assert (result.exit_code, result.stdout, len(result.stderr)) == (0, b"", 200005), (
+        "one pipe was closed early"
+    )
     result = client.exec("c", ["sh", "-c", "echo early; sleep 0.1; echo late"])
     assert (result.exit_code, result.stdout) == (0, b"early\nlate\n")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wherry_protocol.call import Stream
+from wherry_protocol.codec import ANNOUNCEMENT
 from wherry_protocol.connection import (
     NEED_DATA,
     Connection,
@@ -101,6 +102,8 @@ class Session:
 
     async def _receive(self) -> None:
         data, ancillary, flags, _ = await self._recvmsg()
+        if data == ANNOUNCEMENT and self._reply is not None and self._reply.done:
+            self._verbs.expect()
         fds = _descriptors(ancillary)
         self._connection.receive_data(data, fds)
         if flags & socket.MSG_CTRUNC:
@@ -126,8 +129,6 @@ class Session:
             if isinstance(event, ConnectionClosed):
                 return False
             await self._handle(event, nursery)
-        if self._reply is not None and self._reply.done and self._connection.announced:
-            self._verbs.expect()
         return True
 
     async def _handle(self, event: Event, nursery: trio.Nursery) -> None:

@@ -291,6 +291,7 @@ class Crew:
         if order.promise is not None:
             hand.promise = order.promise[1]
         self._send(hand, order.plan, order.fds)  # if it died, the status socket, closed below, tells of it
+        os.sched_yield()  # it waits for nothing else; we have time
         order.close()
 
     def _send(self, hand: Hand, data: bytes, fds: Sequence[int] = ()) -> None:

@@ -30,11 +30,11 @@ class Listener:
         """
         try:
             sock = _socket.socket(fileno=lifeline)
+            kind = sock.family, sock.type
+            sock.detach()
+            return cls(_socket.socket(*_KIND, 0, os.dup(lifeline))) if kind == _KIND else None
         except OSError:
-            return None
-        kind = sock.family, sock.type
-        sock.detach()
-        return cls(_socket.socket(*_KIND, 0, os.dup(lifeline))) if kind == _KIND else None
+            return None  # a pipe, or there is no descriptor left: the supervisor tells
 
     def tell(self, pid: int, code: int | None, signal: int | None) -> bool:
         """Send how a process ended; False when its client is gone, or has filled its own queue."""

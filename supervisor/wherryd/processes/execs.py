@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import BadRequest, Conflict, KernelFailure
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from wherryd.launcher.handle import Adopted
 
 _SIGKILL = 9
-_ID = re.compile(r"[0-9a-f]{64}")
+_HEX = "0123456789abcdef"
+_ID_LENGTH = 64
 
 
 class Execs:
@@ -138,7 +138,7 @@ class Execs:
         self._services.launcher.drop_lifeline(exec_id)
 
     def _check_id(self, exec_id: str) -> None:
-        if exec_id and _ID.fullmatch(exec_id) is None:
+        if exec_id and (len(exec_id) != _ID_LENGTH or exec_id.strip(_HEX)):
             raise BadRequest(f"exec: {exec_id[:80]!r} is no id", hint="64 hex digits")
         if exec_id in self._known or self._services.registry.get(exec_id):
             raise Conflict(f"exec: the id {exec_id} is taken")

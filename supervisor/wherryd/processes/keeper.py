@@ -8,6 +8,7 @@ When the supervisor goes, a started exec goes on: the launcher holds it, and its
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class Keeper:
         asked = self._services.launcher.ask_join(
             plan, note, container, streams, lifeline, name=session.id, brief=brief
         )
+        os.sched_yield()  # the launcher was woken: on our processor it would wait for what is left to do here
         self._known.asked.add(session.id)
         if asked is None:
             fds = copies((container, *streams, *(() if lifeline is None else (lifeline,))))
