@@ -12,6 +12,7 @@ from wherry_protocol.errors import Conflict, InternalError, KernelFailure
 from wherry_protocol.restarts import NO_RESTART
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all
+from wherryd.containers import stuck
 from wherryd.containers.freezing import unpause
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
@@ -20,11 +21,16 @@ from wherryd.kernel.errors import KernelError
 from wherryd.kernel.syscalls import pidfd_send_signal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
 
+STUCK_AFTER = 5.0
+"""Seconds after SIGKILL from which on processes that wait in the kernel are told of as stuck there."""
+
 KILL_TIMEOUT = 15.0
-"""Seconds for a container to end after SIGKILL; longer means that it is stuck in the kernel."""
+"""Seconds for a container to end after SIGKILL that is busy with that: a large memory takes its time."""
 
 
 async def stop(
@@ -94,14 +100,32 @@ def kill(container: Container, services: Services, number: int) -> None:
 
 async def _kill_all(container: Container, services: Services) -> None:
     container.oom.ours = True
-    kill_all(services.cgroup_of(container.id))
+    cgroup = services.cgroup_of(container.id)
+    kill_all(cgroup)
     tell(container, services, "kill", {"signal": str(int(signal.SIGKILL))})
-    with trio.move_on_after(KILL_TIMEOUT):
+    with trio.move_on_after(STUCK_AFTER):
         await container.ended.wait()
         return
+    _check_stuck(container, cgroup)
+    with trio.move_on_after(KILL_TIMEOUT - STUCK_AFTER):
+        await container.ended.wait()
+        return
+    _check_stuck(container, cgroup)
     raise InternalError(
-        f"container {container.name} is stuck: it did not end {KILL_TIMEOUT:.0f} s after SIGKILL",
-        hint="a process waits in the kernel, often for a dead file system: see 'ps -eo pid,stat,wchan'",
+        f"container {container.name} did not end {KILL_TIMEOUT:.0f} s after SIGKILL",
+        hint="see 'ps -eo pid,stat,wchan' for what it is at",
+    )
+
+
+def _check_stuck(container: Container, cgroup: Path) -> None:
+    """Raises KernelFailure when processes of it wait in the kernel, where no signal reaches them."""
+    found = stuck.look(str(cgroup))
+    if found is None:
+        return
+    journal.error("container is stuck in the kernel", id=container.id, name=container.name, processes=found)
+    raise KernelFailure(
+        f"container {container.name} is stuck in the kernel since it got SIGKILL: {found}",
+        hint="it ends by itself, and is told as ended, when the disk or device that it waits for answers",
     )
 
 

@@ -51,6 +51,12 @@ def read_status(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
+def read_wchan(pid: int) -> str | None:
+    """Return the function of the kernel's that it waits in; None when it is gone, or that is not told."""
+    text = _read(f"/proc/{pid}/wchan")
+    return text if text and text != "0" else None
+
+
 def read_cmdline(pid: int) -> tuple[str, ...]:
     """Return the arguments; none when it is gone. Waits for the process's memory map: use a thread."""
     text = _read(f"/proc/{pid}/cmdline") or ""
