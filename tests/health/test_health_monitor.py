@@ -44,7 +44,7 @@ class Rig:
         self.watch = HealthWatch()
         self.container: Any = SimpleNamespace(
             id="c1", name="web", phase=Phase.RUNNING, alive=True, health=None, ended=trio.Event(),
-            started_at=time.time(),
+            pid=None,
             config=SimpleNamespace(
                 health=CHECK,
                 spec=SimpleNamespace(labels={}),

@@ -14,9 +14,12 @@ import trio
 
 from wherry_protocol.errors import Conflict
 from wherry_protocol.health import Health, Probe
+from wherryd import journal
 from wherryd.containers import healthcheck
 from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
+from wherryd.kernel.errors import KernelError
+from wherryd.kernel.procfs import TICKS, read_stat
 
 if TYPE_CHECKING:
     from wherry_protocol.health import HealthCheck
@@ -111,7 +114,7 @@ class _Monitor:
         self._args = healthcheck.command(check, container.config.image.config.shell)
         self._services = services
         self._prober = prober
-        self._born = trio.current_time() - max(0.0, time.time() - (container.started_at or time.time()))
+        self._born = trio.current_time() - _age(container)
         self._running = trio.Event()
         if container.phase is not Phase.PAUSED:
             self._running.set()
@@ -173,6 +176,18 @@ class _Monitor:
         self._services.records.save(self.container)
         if changed:
             self.announce()
+
+
+def _age(container: Container) -> float:
+    """Return the seconds that its first process has lived, which no setting of the clock changes."""
+    try:
+        stat = None if container.pid is None else read_stat(container.pid)
+    except KernelError as error:
+        journal.warning("nobody knows for how long a container has run", id=container.id, error=error)
+        return 0.0
+    if stat is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - stat.starttime / TICKS)
 
 
 def _since_last(health: Health | None) -> float:
