@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import socket
 import statistics
 import sys
@@ -131,8 +132,10 @@ def _checked(daemon: Daemon, *args: str) -> None:
 
 def _interleaved(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in runners}
+    order = [*runners.items()]
     for number in range(-WARM_UP, rounds):
-        for name, run in runners.items():
+        random.shuffle(order)  # what one leaves for the kernel to do shall not always be the same one's load
+        for name, run in order:
             before = time.perf_counter()
             run()
             if number >= 0:
