@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support import imagekit
 from support.forms import within
+from support.waiting import wait_for
 
 from wherry import AsyncClient, BadRequest, Conflict, Event, HealthCheck, RunSpec, Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.busybox import Archives
     from support.daemon import Daemon
 
@@ -34,13 +33,6 @@ def shell(line: str, **fields: float) -> HealthCheck:
 
 def spec(image: Path, health: HealthCheck | None, **more: object) -> RunSpec:
     return RunSpec(image=str(image), command=("sleep", "1000"), health=health, **more)  # type: ignore[arg-type]  # its fields
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not (so := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return so
 
 
 def logged(client: Client, ref: str) -> list[tuple[int, str]]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from support import proc
 from support.daemon import Daemon
-from support.forms import within
 from support.netns import Place
+from support.waiting import wait_for
 
 from wherry import RunSpec
 from wherry_protocol.ports import PublishedPort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wherry import Client
     from wherry_protocol.containers import ContainerDetails
 
@@ -109,17 +106,9 @@ def network_process(machine: Machine) -> int:
         found[:] = [each.pid for each in named if each.parent == parent]
         return bool(found)
 
-    assert eventually(look), "there is no network process"
+    assert wait_for(look), "there is no network process"
     return found[0]
 
 
 def published(host_port: int | None, container_port: int, **fields: Any) -> PublishedPort:
     return PublishedPort(host_port=host_port, container_port=container_port, **fields)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until something is so; the last look decides."""
-    deadline = time.monotonic() + within(seconds)
-    while not (so := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return so

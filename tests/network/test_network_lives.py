@@ -7,10 +7,11 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST, PEER, Machine, eventually, published
+from networkkit import HOST, PEER, Machine, published
 from support.daemon import Daemon
 from support.netns import Place
 from support.reboot import go_down
+from support.waiting import wait_for
 
 from wherry import EndpointSpec, RestartPolicy, RunSpec
 from wherry.errors import Conflict
@@ -80,11 +81,11 @@ def test_a_killed_supervisor_leaves_no_link_but_the_containers(own_machine: Mach
     with machine.run() as box:
         machine.daemon.kill()
         mine = {box.endpoints[0].link, names}
-        assert eventually(lambda: links(machine) == mine), f"{links(machine)} instead of {mine}"
+        assert wait_for(lambda: links(machine) == mine), f"{links(machine)} instead of {mine}"
         stray = box.endpoints[0].link[:7] + "deadbeef"
         machine.host.ip(f"link add {stray} type veth peer name elsewhere")
         machine.host.call(machine.daemon.start)
-        assert eventually(lambda: stray not in links(machine)), "a stray link of ours stays"
+        assert wait_for(lambda: stray not in links(machine)), "a stray link of ours stays"
         assert box.place.ip("link show eth0")
 
 
@@ -127,7 +128,7 @@ def test_after_the_machine_went_down_addresses_and_ports_are_accounted_anew(own_
     machine.host.nft("flush ruleset")
     machine.host.set("net/ipv4/ip_forward", "0")
     machine.host.call(machine.daemon.start)
-    assert eventually(lambda: machine.client.inspect("web").summary.state == "running")
+    assert wait_for(lambda: machine.client.inspect("web").summary.state == "running")
     with Place.of(machine.client.inspect("web").pid or 0) as place, place.server(80):
         assert machine.peer.ask(HOST, 8080) == PEER
     assert "net.ipv4.ip_forward was set to 1" in machine.daemon.cli("info").stdout

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST, PEER, Machine, eventually, network_process, published
+from networkkit import HOST, PEER, Machine, network_process, published
 from support import proc
 from support.daemon import Daemon
 from support.forms import rounds, within
 from support.netns import Place
+from support.waiting import wait_for
 
 from wherry import RunSpec
 from wherry_protocol.networks import Endpoint
@@ -64,7 +65,7 @@ def expect_nothing_lost(machine: Machine) -> None:
         there = links(machine)
         return bridges <= there and len(there - bridges) <= READY
 
-    assert eventually(clean), f"there are {links(machine)}, the bridges {bridges} among them"
+    assert wait_for(clean), f"there are {links(machine)}, the bridges {bridges} among them"
 
 
 def test_one_that_hangs_is_replaced_while_everything_else_is_answered(machine: Machine) -> None:
@@ -113,7 +114,7 @@ def test_what_was_asked_of_one_that_is_killed_its_successor_does(machine: Machin
             pid = network_process(machine)
             os.kill(pid, signal.SIGSTOP)
             asked = pool.submit(way)
-            assert not eventually(asked.done, 0.1), "it needs no network process"
+            assert not wait_for(asked.done, 0.1), "it needs no network process"
             os.kill(pid, signal.SIGKILL)
             asked.result()
         assert "eth1" not in box.place.ip("-o link show")
@@ -161,7 +162,7 @@ def test_ports_and_networks_go_on_when_the_supervisor_is_killed_too(machine: Mac
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
         machine.daemon.kill()
-        assert eventually(lambda: not proc.alive(process)), "a process that was stopped stays for ever"
+        assert wait_for(lambda: not proc.alive(process)), "a process that was stopped stays for ever"
         with machine.peer.server(81):
             assert machine.peer.ask(HOST, 8080) == PEER
             assert box.place.ask(PEER, 81) == HOST
@@ -169,8 +170,8 @@ def test_ports_and_networks_go_on_when_the_supervisor_is_killed_too(machine: Mac
         machine.host.ip(f"link add {stray} type veth peer name elsewhere")
         machine.host.nft("flush ruleset")
         machine.host.call(machine.daemon.start)
-        assert eventually(lambda: machine.peer.reaches(HOST, 8080)), "the rules are not put right"
-        assert eventually(lambda: stray not in links(machine)), "a link that is nobody's stays"
+        assert wait_for(lambda: machine.peer.reaches(HOST, 8080)), "the rules are not put right"
+        assert wait_for(lambda: stray not in links(machine)), "a link that is nobody's stays"
         assert machine.client.inspect("web").endpoints == box.endpoints
     expect_nothing_lost(machine)
 

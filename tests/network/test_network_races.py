@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from networkkit import eventually
 from support.forms import rounds
+from support.waiting import wait_for
 
 from wherry.errors import Conflict, KernelFailure, NotFound
 
@@ -54,7 +54,7 @@ def test_connect_against_stop_against_start_leaves_nothing(machine: Machine) -> 
     assert "traceback" not in machine.daemon.log
     bridge = client.inspect_network("bridge").bridge
     left = machine.host.call(machine.daemon.links)
-    assert eventually(lambda: len(machine.host.call(machine.daemon.links)) <= 4), f"{left} beside {bridge}"
+    assert wait_for(lambda: len(machine.host.call(machine.daemon.links)) <= 4), f"{left} beside {bridge}"
 
 
 def test_one_name_and_one_subnet_for_one_of_many(machine: Machine) -> None:

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import PEER, Machine, eventually
+from networkkit import PEER, Machine
 from support.forms import rounds
 from support.netns import DROPPED
+from support.waiting import wait_for
 
 from wherry import EndpointSpec
 from wherry.errors import BadRequest, CommandNotFound, Conflict, NotFound
@@ -65,7 +66,7 @@ def test_the_default_subnet_clashes_with_no_route_of_the_host(machine: Machine) 
     network = inspect(machine, "bridge")
     default = network.subnets[0].subnet
     assert default.endswith("/16")
-    assert eventually(lambda: f"{default} dev {network.bridge}" in machine.host.ip("route show"))
+    assert wait_for(lambda: f"{default} dev {network.bridge}" in machine.host.ip("route show"))
 
 
 def test_sys_shows_the_links_of_the_container(machine: Machine) -> None:
@@ -243,7 +244,7 @@ def test_failing_starts_leak_no_address_link_or_rule(machine: Machine) -> None:
     for box in boxes:
         machine.client.remove(box.id, force=True)
     machine.client.remove_network("tiny")
-    assert eventually(lambda: len(ours(machine, "wv")) <= 6), "links are left"
+    assert wait_for(lambda: len(ours(machine, "wv")) <= 6), "links are left"
     assert network.bridge not in machine.tables()
     assert len(machine.tables()) <= len(before) + 500
 
@@ -301,7 +302,7 @@ def test_a_network_that_cannot_be_is_refused_and_nothing_is_left(
     with pytest.raises(error, match=text):
         machine.client.create_network(**fields)  # type: ignore[arg-type]
     assert [each.name for each in machine.client.networks()] == before
-    assert eventually(lambda: ours(machine, "wn") == [lan.bridge])
+    assert wait_for(lambda: ours(machine, "wn") == [lan.bridge])
 
 
 @pytest.mark.parametrize(

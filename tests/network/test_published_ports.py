@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST, PEER, eventually, published
+from networkkit import HOST, PEER, published
 from support.forms import rounds
 from support.netns import DROPPED
+from support.waiting import wait_for
 
 from wherry.errors import BadRequest, CommandNotFound, Conflict
 
@@ -44,7 +45,7 @@ def test_one_that_ended_is_not_reached_and_its_port_is_free(machine: Machine) ->
     with machine.run(ports=(published(8080, 80),)) as box, box.place.server(80):
         assert machine.peer.reaches(HOST, 8080)
         machine.client.stop(box.id)
-    assert eventually(lambda: not machine.published())
+    assert wait_for(lambda: not machine.published())
     assert not machine.peer.reaches(HOST, 8080)
     with machine.host.server(8080):
         assert machine.peer.ask(HOST, 8080) == PEER, "the host's own server does not get what comes"
@@ -58,7 +59,7 @@ def test_a_udp_client_that_goes_on_reaches_whoever_has_the_port_now(machine: Mac
         client.send(b"too early")
         for _ in range(3):
             with machine.run(ports=(port,)) as box, box.place.server(80, udp=True):
-                assert eventually(lambda: _answers(client)), "packets go where they went before"
+                assert wait_for(lambda: _answers(client)), "packets go where they went before"
                 machine.client.remove(box.id, force=True)
             with machine.run():
                 pass  # so that the next one has another address
@@ -118,7 +119,7 @@ def test_of_racers_for_a_port_one_wins(machine: Machine) -> None:
     for _ in range(RACES):
         _race(machine)
         machine.daemon.remove_containers()
-        assert eventually(lambda: not machine.published())
+        assert wait_for(lambda: not machine.published())
         assert machine.host.call(lambda: _can_listen(8080)), "whoever lost keeps the port"
 
 
@@ -228,7 +229,7 @@ def test_failing_starts_leave_no_port_and_no_rule(machine: Machine) -> None:
         for _ in range(FAILURES):
             with pytest.raises(CommandNotFound):
                 machine.client.run(spec)
-        assert eventually(lambda: machine.published() == {("tcp", 8079)}), machine.published()
+        assert wait_for(lambda: machine.published() == {("tcp", 8079)}), machine.published()
         with machine.run(ports=(published(8080, 80),)):
             assert machine.published() == {("tcp", 8079), ("tcp", 8080)}
 

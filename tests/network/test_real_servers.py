@@ -11,9 +11,10 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST, eventually, published
+from networkkit import HOST, published
 from support.debian import Programs, programs
 from support.forms import rounds
+from support.waiting import wait_for
 
 from wherry import Volume
 
@@ -51,7 +52,7 @@ def serve(machine: Machine, debian: Programs, command: tuple[str, ...], port: in
     tree = Volume(source=str(debian.tree), target=PLACE, read_only=True)
     spec = machine.spec(image="host", command=command, ports=(published(8080, port),), volumes=(tree,))
     ref = machine.client.run_detached(spec).id
-    assert eventually(lambda: listens(machine)), machine.client.logs(ref)
+    assert wait_for(lambda: listens(machine)), machine.client.logs(ref)
 
 
 def listens(machine: Machine) -> bool:

@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST6, eventually, published
+from networkkit import HOST6, published
+from support.waiting import wait_for
 
 if TYPE_CHECKING:
     from networkkit import Machine
@@ -22,7 +23,7 @@ def test_a_port_is_reached_by_ipv6_too(machine: Machine, udp: bool) -> None:
     with machine.run(ports=(port,)) as box, box.place.server(80, udp=udp):
         for place, address in ((machine.host, "::1"), (machine.host, HOST6), (machine.peer, HOST6)):
             assert place.ask(address, 8080, udp=udp) == box.gateway
-    assert eventually(lambda: not machine.host.reaches("::1", 8080, udp=udp))
+    assert wait_for(lambda: not machine.host.reaches("::1", 8080, udp=udp))
 
 
 def test_a_container_with_ipv6_is_reached_by_loopback(machine: Machine) -> None:
@@ -66,14 +67,14 @@ def test_a_killed_relay_is_followed_by_another(machine: Machine) -> None:
     with machine.run(ports=(published(8080, 80),)) as box, box.place.server(80):
         assert machine.host.reaches("::1", 8080)
         os.kill(_relay(machine), signal.SIGKILL)
-        assert eventually(lambda: machine.host.reaches("::1", 8080))
+        assert wait_for(lambda: machine.host.reaches("::1", 8080))
 
 
 def test_ports_are_relayed_again_after_a_restart(machine: Machine) -> None:
     with machine.run(ports=(published(8080, 80),)) as box, box.place.server(80):
         assert machine.host.reaches("::1", 8080)
         machine.restart()
-        assert eventually(lambda: machine.host.reaches("::1", 8080))
+        assert wait_for(lambda: machine.host.reaches("::1", 8080))
 
 
 def _relay(machine: Machine) -> int:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from networkkit import HOST, PEER, eventually, published
+from networkkit import HOST, PEER, published
+from support.forms import within
+from support.waiting import wait_for
 
 from wherry import Event
 from wherryd.network.pool import READY
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from networkkit import Box, Machine
 
-PROMISED = 5.0
+PROMISED = within(5.0)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def told(machine: Machine, what: str) -> Iterator[None]:
     """Expect a repair of something, in time, in an event and in the log."""
     start, said = time.time(), machine.daemon.log.count("repaired")
     yield
-    assert eventually(lambda: what in repairs(machine, start), PROMISED), (
+    assert wait_for(lambda: what in repairs(machine, start), PROMISED), (
         f"no event says that {what} is repaired"
     )
     assert machine.daemon.log.count("repaired") > said
@@ -66,7 +68,7 @@ def test_rules_are_repaired(machine: Machine, box: Box, removal: str) -> None:
     table = next(line.split()[2] for line in before.splitlines() if line.startswith("table inet"))
     with told(machine, "rules"):
         machine.host.nft(removal.replace("TABLE", table))
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     assert _sorted(machine.tables()) == _sorted(before)
 
 
@@ -97,7 +99,7 @@ def test_a_bridge_is_repaired_with_its_containers(machine: Machine, box: Box) ->
     bridge = machine.client.inspect_network("bridge").bridge
     with told(machine, "bridge"):
         machine.host.ip(f"link del {bridge}")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     assert machine.peer.ask(HOST, 8080) == PEER
     with machine.run() as other:
         assert other.place.reaches(box.ip, 80)
@@ -107,13 +109,13 @@ def test_a_bridges_address_is_repaired(machine: Machine, box: Box) -> None:
     network = machine.client.inspect_network("bridge")
     with told(machine, "bridge"):
         machine.host.ip(f"addr del {network.subnets[0].gateway}/16 dev {network.bridge}")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
 
 
 def test_a_containers_link_is_repaired(machine: Machine, box: Box) -> None:
     with told(machine, "link"):
         machine.host.ip(f"link del {box.endpoints[0].link}")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     with machine.peer.server(81):
         assert box.place.reaches(PEER, 81), "the default route is not there"
 
@@ -122,7 +124,7 @@ def test_a_bridge_that_was_set_down_is_up_again(machine: Machine, box: Box) -> N
     """Its routes, which went with that, are there again."""
     with told(machine, "bridge"):
         machine.host.ip(f"link set {machine.client.inspect_network('bridge').bridge} down")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
 
 
 def test_a_bridges_route_is_repaired(machine: Machine, box: Box) -> None:
@@ -131,7 +133,7 @@ def test_a_bridges_route_is_repaired(machine: Machine, box: Box) -> None:
     before = machine.host.ip(f"route show {route}")
     with told(machine, "bridge"):
         machine.host.ip(f"route del {route}")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     assert machine.host.ip(f"route show {route}") == before
 
 
@@ -148,7 +150,7 @@ def test_a_bridge_with_ipv6_is_repaired(machine: Machine) -> None:
         ):
             with told(machine, "bridge"):
                 machine.host.ip(damage)
-            assert eventually(lambda: machine.host.reaches(ip6, 80), PROMISED), damage
+            assert wait_for(lambda: machine.host.reaches(ip6, 80), PROMISED), damage
         assert machine.host.ip(f"-6 route show {route}") == before
         machine.client.remove(box.id, force=True)
     machine.client.remove_network("six")
@@ -158,7 +160,7 @@ def test_a_bridge_with_ipv6_is_repaired(machine: Machine) -> None:
 def test_a_link_taken_off_its_bridge_or_set_down_is_put_back(machine: Machine, box: Box, damage: str) -> None:
     with told(machine, "link"):
         machine.host.ip(f"link set {box.endpoints[0].link} {damage}")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     assert box.place.reaches(HOST, 8080), "its bridge sends nothing back to it any more"
 
 
@@ -171,12 +173,12 @@ def test_a_link_that_waits_for_a_container_is_replaced(machine: Machine, box: Bo
         on_it = machine.host.ip(f"-o link show master {bridge}")
         return set(re.findall(r"wv[^@]+", on_it)) - {endpoint.link for endpoint in box.endpoints}
 
-    assert eventually(lambda: len(waiting()) == READY), "nothing waits for containers"
+    assert wait_for(lambda: len(waiting()) == READY), "nothing waits for containers"
     before = waiting()
     for name in before:
         # The first damage already has all of them given up: on a slow machine the others are gone by now.
         machine.host.ip(damage.replace("LINK", name), check=False)
-    assert eventually(lambda: len(waiting()) == READY and not waiting() & before, PROMISED)
+    assert wait_for(lambda: len(waiting()) == READY and not waiting() & before, PROMISED)
     with machine.run() as other:
         assert other.place.reaches(box.ip, 80)
 
@@ -184,7 +186,7 @@ def test_a_link_that_waits_for_a_container_is_replaced(machine: Machine, box: Bo
 def test_forwarding_is_repaired(machine: Machine, box: Box) -> None:
     with told(machine, "forwarding"):
         machine.host.set("net/ipv4/ip_forward", "0")
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
 
 
 def test_containers_that_end_are_no_repair(machine: Machine) -> None:
@@ -203,10 +205,10 @@ def test_a_restarted_supervisor_finds_everything_right(machine: Machine, box: Bo
     assert machine.peer.reaches(HOST, 8080), "a published port needs the supervisor"
     machine.host.nft("flush ruleset")
     machine.host.call(machine.daemon.start)
-    assert eventually(lambda: works(machine, box), PROMISED)
+    assert wait_for(lambda: works(machine, box), PROMISED)
     assert machine.published() == {("tcp", 8080)}
     machine.client.remove(box.id, force=True)
-    assert eventually(lambda: not machine.published(), PROMISED)
+    assert wait_for(lambda: not machine.published(), PROMISED)
 
 
 def test_what_ended_while_no_supervisor_watched_is_gone_after(machine: Machine) -> None:
@@ -216,7 +218,7 @@ def test_what_ended_while_no_supervisor_watched_is_gone_after(machine: Machine) 
         machine.daemon.kill()
         subprocess.run(["kill", "-9", str(pid)], check=True)
         machine.host.call(machine.daemon.start)
-    assert eventually(lambda: not machine.published(), PROMISED)
+    assert wait_for(lambda: not machine.published(), PROMISED)
     with machine.run(ports=(published(8080, 80),)):
         pass
 

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from support.forms import within
+from support.waiting import wait_for
 
 from wherry import RestartPolicy, RunSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from wherry import Client
@@ -28,13 +28,6 @@ def policy(name: PolicyName, retries: int = 0) -> RestartPolicy:
 def spec(image: Path, script: str, **more: object) -> RunSpec:
     command = ("sh", "-c", script)
     return RunSpec(image=str(image), command=command, stdin=True, **more)  # type: ignore[arg-type]  # its fields
-
-
-def wait_for(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not (so := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(so)
 
 
 def state(client: Client, name: str) -> str:

@@ -7,9 +7,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from restartkit import SERVE, policy, spec, state, wait_for, wait_state
+from restartkit import SERVE, policy, spec, state, wait_state
 from support.forms import within
 from support.reboot import database, go_down, gone
+from support.waiting import wait_for
 
 from wherry import HealthCheck
 from wherry_protocol.event_log import Event

@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from restartkit import SERVE, policy, spec, state, wait_for, wait_state, wait_up
+from restartkit import SERVE, policy, spec, state, wait_state, wait_up
+from support.waiting import wait_for
 
 from wherry import BadRequest, Conflict, HealthCheck, NotFound, RunSpec
 from wherryd.containers.requirements import check_cycle

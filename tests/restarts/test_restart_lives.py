@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from restartkit import SERVE, actions, policy, spec, state, wait_for, wait_state, wait_up
+from restartkit import SERVE, actions, policy, spec, state, wait_state, wait_up
+from support.waiting import wait_for
 
 from wherry import Conflict, NotFound, Output, RunSpec
 
