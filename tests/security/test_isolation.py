@@ -135,20 +135,27 @@ def test_what_the_supervisor_inherited_stays_outside(busybox: Path, ground: Path
 # -- environment -----
 
 
+def environment_of(container: ContainerDetails) -> bytes:
+    """Wait for it: an execve closes descriptors, by which it is told, a moment before this is there."""
+    file = Path(f"/proc/{container.pid}/environ")
+    assert wait_for(file.read_bytes)
+    return file.read_bytes().rstrip(b"\0")
+
+
 @pytest.mark.parametrize(("tty", "names"), [(False, "HOME HOSTNAME PATH"), (True, "HOME HOSTNAME PATH TERM")])
 def test_the_environment_is_what_was_given_and_no_more(
     wherryd: Daemon, busybox: Path, names: str, *, tty: bool
 ) -> None:
     """As the kernel handed it over: a shell adds its own."""
     with sleeping(wherryd, busybox, tty=tty, env={"GIVEN": "1"}) as container:
-        entries = Path(f"/proc/{container.pid}/environ").read_bytes().rstrip(b"\0").split(b"\0")
+        entries = environment_of(container).split(b"\0")
     assert sorted(entry.partition(b"=")[0].decode() for entry in entries) == sorted(["GIVEN", *names.split()])
 
 
 def test_a_thousand_variables_arrive(wherryd: Daemon, busybox: Path) -> None:
     env = {f"V{number}": f"{number}\nsecond line\t" * 3 for number in range(1000)}
     with sleeping(wherryd, busybox, env=env) as container:
-        entries = Path(f"/proc/{container.pid}/environ").read_bytes().decode().rstrip("\0").split("\0")
+        entries = environment_of(container).decode().split("\0")
     found = dict(entry.split("=", 1) for entry in entries)
     assert {key: found.get(key) for key in env} == env
 
