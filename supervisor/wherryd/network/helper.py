@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT = 30.0
 """Seconds for an answer: the kernel's network lock is held by others for milliseconds, so this is a hang."""
 
+LOADING = 90.0
+"""Seconds for a new process to load its libraries. That takes a third of one, and half a minute where every
+instruction is emulated: who ended it then would end each that follows at the same point."""
+
 HANG = 5.0
 """Seconds without any answer after which the process is ended. An operation takes milliseconds; if it was
 only slow nothing is lost, as its successor does it again."""
@@ -81,13 +85,14 @@ class Helper:
 
     async def answer(self, asked: Asked) -> Answer:
         """Wait for what was asked: as `call`."""
+        seconds = ANSWER_TIMEOUT if self._spoke else LOADING
         try:
-            with trio.fail_after(ANSWER_TIMEOUT):
+            with trio.fail_after(seconds):
                 await asked.done.wait()
         except trio.TooSlowError as error:
             asked.abandoned = True
             raise KernelFailure(
-                f"network: {asked.op} not done after {ANSWER_TIMEOUT:.0f} s",
+                f"network: {asked.op} not done after {seconds:.0f} s",
                 hint="is the kernel's network stuck?",
             ) from error
         except BaseException:
@@ -165,7 +170,7 @@ class Helper:
 
     def _expect(self) -> None:
         """Have it taken for a hang when no answer comes in time. Nothing wakes up while none is due."""
-        seconds = HANG if self._spoke else ANSWER_TIMEOUT  # it has to load its libraries first
+        seconds = HANG if self._spoke else LOADING
         self._patience.deadline = trio.current_time() + seconds if self._asked else inf
 
     def _take(self, sock: socket.socket) -> int | None:
