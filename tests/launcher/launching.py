@@ -179,6 +179,6 @@ async def settled(launcher: int) -> dict[int, int]:
         while True:
             with suppress(FileNotFoundError):
                 seen = everybody(launcher)
-                await trio.sleep(0.2)
+                await trio.sleep(within(0.2))
                 if everybody(launcher) == seen:
                     return seen

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import proc
+from support.forms import within
 
 from wherry import AsyncClient, BadRequest, Conflict, NotFound, RunSpec
 
@@ -119,7 +120,7 @@ def test_one_that_ends_is_in_no_further_look(wherryd: Daemon, busybox: Path) -> 
 def test_the_named_ones_ends_end_the_stream(wherryd: Daemon, busybox: Path) -> None:
     with wherryd.client() as client:
         name = start(client, busybox, "sleep", "1000")
-        with client.watch_stats([name], interval=0.1) as samples:
+        with client.watch_stats([name], interval=within(0.1)) as samples:
             next(samples)
             client.stop(name, timeout=0)
             assert len(list(samples)) <= 1
