@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import await_line, detached, field, finish, names, ok, read_line, refused, running
+from clikit import await_line, detached, field, finish, names, ok, read_line, refused, running, wait_for
+from support.forms import within
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
@@ -128,9 +129,8 @@ def test_the_log_file_can_be_followed_by_any_tool(wherryd: Daemon, busybox: Path
     detached(
         wherryd, "--name", "svc", busybox, "sh", "-c", "printf 'a\\0b\\n'; echo err >&2; exec sleep 1000"
     )
-    with running(wherryd, "logs", "-f", "svc") as follower:
-        read_line(follower)
     log = Path(field(wherryd, "svc", "LogPath"))
+    assert wait_for(lambda: log.read_bytes().endswith(b"err\n"))
     ok(wherryd, "stop", "-t", "0", "svc")
     assert log.read_bytes() == b"a\0b\nerr\n"
     assert log.stat().st_mode & 0o077 == 0, "others can read a container's log"
@@ -144,4 +144,4 @@ def test_tail_of_a_huge_log_is_quick(wherryd: Daemon, busybox: Path) -> None:
     ok(wherryd, "wait", container)
     began = time.monotonic()
     assert ok(wherryd, "logs", "--tail", "1", container) == "last\n"
-    assert time.monotonic() - began < 1.0, "--tail read the log from its start"
+    assert time.monotonic() - began < within(1.0), "--tail read the log from its start"

@@ -31,13 +31,14 @@ from clikit import (
     running,
     wait_for,
 )
+from support.forms import within
 
 from wherry import Conflict, RunSpec
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
 
-NOTED_WITHIN = 0.05
+NOTED_WITHIN = within(0.05)
 """Seconds from a process' end to the supervisor's knowing it."""
 
 RACERS = 200
@@ -152,7 +153,7 @@ def test_a_detached_end_is_seen_without_anyone_asking(wherryd: Daemon, busybox: 
     late: list[float] = []
     for number in range(5):
         mark = tmp_path / f"mark{number}"
-        script = f"sleep 0.7; : > /marks/{mark.name}"
+        script = f"sleep {within(0.7)}; : > /marks/{mark.name}"
         container = detached(wherryd, "-v", f"{tmp_path}:/marks", busybox, "sh", "-c", script)
         pidfd = os.pidfd_open(int(field(wherryd, container, "State.Pid")))
         ready, _, _ = select.select([pidfd], [], [], PATIENCE)
