@@ -16,7 +16,11 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """A result that one task gives once and any number of others wait for."""
+    """A result that one task gives once and another waits for.
+
+    Who waits takes an exception away: what it came through leads back here, and only the collector, which
+    comes rarely, would find such a ring.
+    """
 
     def __init__(self) -> None:
         self._done = trio.Event()
@@ -34,10 +38,14 @@ class Outcome(Generic[T]):
         self._done.set()
 
     async def wait(self) -> T:
-        """Wait for the result; raises the exception if one was given."""
+        """Wait for the result; raises the exception if one was given. To be called once."""
         await self._done.wait()
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
         return self._value  # type: ignore[return-value] # T may be None itself
 
 

@@ -85,7 +85,7 @@ class Launch:
             if self._failed is not None:
                 if self._asked is not None:
                     await services.launcher.call_off(self._asked)
-                raise await services.networks.firewall.explained(self._failed)
+                raise await services.networks.firewall.explained(self._taken_failure())
             if container.readers:
                 await container.readers.wait_gone()
             if self._plan is None and warming.is_due(container.config):
@@ -101,6 +101,12 @@ class Launch:
             self._undo.pop_all()
         self._let_go()
         return attach(container, services, spawned, self._offset)
+
+    def _taken_failure(self) -> Exception:
+        """Return what `begin` failed with, and keep it no more: what it comes through leads back here."""
+        failed, self._failed = self._failed, None
+        assert failed is not None  # noqa: S101 - who asks has looked
+        return failed
 
     def _set_up(self) -> Plan:
         container, services = self._container, self._services

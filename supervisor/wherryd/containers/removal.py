@@ -62,7 +62,7 @@ def _leave(container: Container, services: Services) -> None:
         container.log.bequeath()
     except OSError as error:
         journal.error("a removed log is lost to who reads it", id=container.id, error=error)
-    container.log.close()
+    container.log.forsake()
     services.registry.discard(container)
     container.never_ends()
     journal.debug("container removed", id=container.id, name=container.name)

@@ -106,8 +106,12 @@ class Launcher:
         except BaseException:
             await self.call_off(asked)
             raise
-        if asked.failure is not None:
-            raise asked.failure
+        failure, asked.failure = asked.failure, None  # what it comes through leads back to what was asked
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
         assert asked.spawned is not None  # noqa: S101 - an answer is one or the other
         return asked.spawned
 

@@ -188,6 +188,11 @@ class Log:
             self.pump.drop(self)
         self.notify()
 
+    def forsake(self) -> None:
+        """Close it for good, and tell nobody of anything any more: who was told held it, and it him."""
+        self.close()
+        self.on_trouble = self.on_notice = self.on_full = self.on_dropped = None
+
     def notify(self) -> None:
         """Wake whoever waits for a change."""
         self.changes += 1

@@ -172,6 +172,10 @@ class Execs:
 
 async def _begun(session: Session) -> Session:
     await session.begun.wait()
-    if session.failure is not None:
-        raise session.failure
+    failure, session.failure = session.failure, None  # what it comes through leads back to the session
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure
     return session
