@@ -100,6 +100,7 @@ class Conversation:
             self._outputs[fd] += data
             if not data:
                 del self._outputs[fd]
+                self._process.close_pipe(fd)
 
     def _write(self, file: IO[bytes]) -> None:
         try:

@@ -212,6 +212,13 @@ class Process:
         file = self._files.get(number)
         return self._streams.ours.get(number) if file is None else file.fileno()
 
+    def close_pipe(self, fd: int) -> None:
+        """Close our end of a stream's pipe, if it is one, and no file has it."""
+        for number, end in self._streams.ours.items():
+            if end == fd:
+                self._streams.close_end(number)
+                return
+
     def _file(self, number: int, mode: str, buffering: int) -> IO[bytes] | None:
         """Return the file of a pipe, made when it is asked for: many are read without one."""
         file = self._files.get(number)

@@ -67,8 +67,9 @@ class Loop:
         """Serve until there is no reason to."""
         self._crew.hire()
         while self._peer or self._entries:
-            if self._peer and not self._crew.behind:
-                self._moment.wait(self._peer.fileno(), *self._crew.busy)
+            peer = None if self._crew.behind else self._peer
+            if peer and self._moment.wait(peer.fileno(), *self._crew.busy):
+                self._on_signal(select.EPOLLIN)  # before all else: there is who waits for it
             for fd, events in self._poll.poll(self._door.patience(self._patience)):
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier event of this batch may have ended it

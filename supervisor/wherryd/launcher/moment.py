@@ -19,10 +19,14 @@ _MOMENT = 0.002
 
 
 class Moment:
-    """Starts under way: the brief ones, since when, and the others. The descriptors are what wakes always."""
+    """Starts under way: the brief ones, since when, and the others.
 
-    def __init__(self, *fds: int) -> None:
-        self._fds = fds
+    Whoever wants to connect to `listener` wakes always, and children that end, of which `signals` tells.
+    """
+
+    def __init__(self, listener: int, signals: int) -> None:
+        self._fds = listener, signals
+        self._signals = signals
         self._brief: dict[Entry, float] = {}
         self._others: set[Entry] = set()
 
@@ -43,16 +47,17 @@ class Moment:
         self._brief.pop(entry, None)
         self._others.discard(entry)
 
-    def wait(self, *others: int) -> None:
+    def wait(self, *others: int) -> bool:
         """Wait until the moment is over, or something happens; not if a start that is not brief is on.
 
-        `others` are more descriptors that wake.
+        `others` are more descriptors that wake. Says whether a child has ended.
         """
         if not self._brief or self._others:
-            return
+            return False
         left = self.left(next(iter(self._brief)))
         if left > 0:
             poll = select.poll()
             for fd in (*self._fds, *others):
                 poll.register(fd, select.POLLIN)
-            poll.poll(left * 1000)
+            return any(fd == self._signals for fd, _ in poll.poll(left * 1000))
+        return False
