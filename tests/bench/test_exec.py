@@ -22,10 +22,10 @@ MEMORY = "/dev/shm"
 ROUNDS = 100
 WARM_UP = 10
 
-CRUN_RATIO = 0.5
+CRUN_RATIO = 0.33
 """What a change must not make worse; the aim is 0.3."""
 
-TRIES = 6
+TRIES = 8
 """The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
 
 
@@ -53,7 +53,7 @@ def test_exec_takes_a_fraction_of_cruns_time(capsys: pytest.CaptureFixture[str])
             ratio = medians["wherry"] / medians["crun"]
             with capsys.disabled():
                 told = ", ".join(f"{name} {median * 1e3:.2f} ms" for name, median in medians.items())
-                print(f"\nmedian of {ROUNDS} execs: {told}: {ratio:.2f} x crun")
+                print(f"\nmedian of {ROUNDS} execs: {told}: {ratio:.3f} x crun")
             if ratio <= CRUN_RATIO:
                 return
     pytest.fail(f"an exec takes {ratio:.2f} x crun's time, in each of {TRIES} tries")
