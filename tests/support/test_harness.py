@@ -119,6 +119,6 @@ def test_packages_that_cannot_be_had_are_a_skip_that_names_them_and_why(
     )
     monkeypatch.setenv("APT_CONFIG", str(config))
     monkeypatch.setattr(debian, "CACHE", tmp_path)
-    with pytest.raises(pytest.skip.Exception, match="Debian packages hello: (E: |there is no apt)"):
+    with pytest.raises(pytest.skip.Exception, match=r"Debian packages hello: (E: |there is no apt)"):
         debian.programs("hello")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["apt.conf", "archives"]
