@@ -81,7 +81,8 @@ class Loop:
     @property
     def _patience(self) -> float | None:
         """How long to sleep at most: None is for ever."""
-        due = [self._crew.patience, *map(self._moment.left, self._begun)]
+        begun = [0.0 if entry.exit else self._moment.left(entry) for entry in self._begun]
+        due = [self._crew.patience, *begun]
         return min([each for each in due if each is not None], default=None)
 
     def _watch(self, fd: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
