@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from logbench import write_all_and_close
+from support.forms import within
 
 from wherryd.logs.log import Log
 from wherryd.logs.pieces import data_path, index_path, open_regular
@@ -121,7 +122,7 @@ async def test_a_flood_does_not_starve_a_neighbour(bench: Bench, tmp_path: Path)
             bench.pump.attach(other, {1: reading})
             os.write(writing, b"line\n")
             os.close(writing)
-            with trio.fail_after(0.1):
+            with trio.fail_after(within(0.1)):
                 await other.wait_drained()
     finally:
         process.kill()
