@@ -6,11 +6,12 @@ import itertools
 import os
 import resource
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.waiting import wait_for
 
 from wherryd.kernel.hierarchies import find_hierarchies
 
@@ -70,10 +71,18 @@ def no_process(*pids: int) -> Iterator[None]:
         yield
     finally:
         (group / "pids.max").write_text("max", encoding="ascii")
-        for pid in map(int, (group / "cgroup.procs").read_text(encoding="ascii").split()):
-            home = homes.get(pid, homes[pids[0]])
-            (home / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        # They fork again, and what they forked ends.
+        assert wait_for(lambda: _emptied(group, homes, homes[pids[0]])), "the group is not left"
         group.rmdir()
+
+
+def _emptied(group: Path, homes: dict[int, Path], home: Path) -> bool:
+    """Move who is in a group to where it came from; say whether nobody was there."""
+    there = (group / "cgroup.procs").read_text(encoding="ascii").split()
+    for pid in map(int, there):
+        with suppress(ProcessLookupError):
+            (homes.get(pid, home) / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    return not there
 
 
 def _group_of(pid: int, mountpoint: str) -> Path:

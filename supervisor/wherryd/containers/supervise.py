@@ -27,7 +27,7 @@ from wherryd.containers.run_end import end_of
 from wherryd.containers.telling import tell, tell_end
 from wherryd.events.log import NO_FACTS
 from wherryd.kernel import failpoints
-from wherryd.shortage import until_there_is_some
+from wherryd.shortage import refusal, until_there_is_some
 from wherryd.tasks import Outcome
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ async def supervise(container: Container, services: Services, start: Start) -> N
         _failed(container, services, start, error)
         return
     except Exception as error:  # noqa: BLE001 - a defect in one start must not end the others
-        journal.defect("start failed", error, id=container.id)
-        _failed(container, services, start, InternalError(f"container {container.name}: start: {error!r}"))
+        _failed(container, services, start, _unforeseen(container, error))
         return
     failpoints.hit("start.executing")
     container.run = run
@@ -88,6 +87,15 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     start.outcome.set(None)
     failpoints.hit("start.answered")
     await watch(container, services)
+
+
+def _unforeseen(container: Container, error: Exception) -> WherryError:
+    """Return what a start has failed of that nobody foresaw: we are short of something, or a defect."""
+    short = refusal(f"container {container.name}: start", error)
+    if short is not None:
+        return short
+    journal.defect("start failed", error, id=container.id)
+    return InternalError(f"container {container.name}: start: {error!r}")
 
 
 def _by_policy(container: Container) -> dict[str, str]:

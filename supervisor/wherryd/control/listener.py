@@ -20,7 +20,7 @@ from wherry_protocol.errors import Conflict
 from wherryd import journal
 from wherryd.control.session import Session
 from wherryd.control.unforeseen import farewell
-from wherryd.kernel.shortage import DESCRIPTORS, MEMORY
+from wherryd.kernel.shortage import DESCRIPTORS, MEMORY, shortage
 from wherryd.shortage import refusal
 
 if TYPE_CHECKING:
@@ -155,6 +155,9 @@ async def _session(client: socket.socket, verbs: Verbs, room: trio.Semaphore) ->
     try:
         await Session(client, verbs).run()
     except Exception as error:  # noqa: BLE001 - one session's defect must not end the others
-        journal.defect("session failed", error)
+        if shortage(error) is None:
+            journal.defect("session failed", error)
+        else:
+            journal.error("a client was hung up on without a word", error=repr(error))
     finally:
         room.release()

@@ -94,6 +94,8 @@ class Session:
                     await self._receive()
             except (OSError, RemoteProtocolError, Busy) as error:
                 failure = error
+            except MemoryError as error:
+                failure = refusal("request", error)  # what has come of it goes with the connection
             finally:
                 self._sender.over = True
             nursery.cancel_scope.cancel()

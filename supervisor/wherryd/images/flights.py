@@ -13,6 +13,7 @@ import trio
 
 from wherry_protocol.errors import Busy, InternalError, WherryError, from_reply
 from wherryd import journal
+from wherryd.shortage import refusal
 
 T = TypeVar("T")
 Listener = Callable[[int, int], None]
@@ -75,9 +76,18 @@ class Flights(Generic[T]):
         except WherryError as error:
             flight.error = error
         except Exception as error:  # noqa: BLE001 - a system task must not raise: it would end the supervisor
-            journal.defect("unpacking failed", error)
-            flight.error = InternalError(f"unpacking failed: {type(error).__name__}: {error}")
+            flight.error = _told(error)
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
             flight.landed.set()
+
+
+def _told(error: Exception) -> WherryError:
+    """Return what who waits is told of what nobody foresaw: we are short of something, or a defect."""
+    short = refusal("unpacking", error)
+    if short is not None:
+        journal.error("not unpacked", error=error)
+        return short
+    journal.defect("unpacking failed", error)
+    return InternalError(f"unpacking failed: {type(error).__name__}: {error}")
