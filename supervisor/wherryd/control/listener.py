@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import struct
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import trio
 
@@ -151,11 +151,18 @@ def _allowed(client: socket.socket) -> bool:
     return False
 
 
+def _first(error: BaseException) -> BaseException:
+    """Return the failure, or the first of several."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
 async def _session(client: socket.socket, verbs: Verbs, room: trio.Semaphore) -> None:
     try:
         await Session(client, verbs).run()
     except Exception as error:  # noqa: BLE001 - one session's defect must not end the others
-        if shortage(error) is None:
+        if shortage(_first(error)) is None:
             journal.defect("session failed", error)
         else:
             journal.error("a client was hung up on without a word", error=repr(error))

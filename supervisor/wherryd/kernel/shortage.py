@@ -17,9 +17,7 @@ _NO_THREAD = "can't start new thread"
 
 
 def shortage(error: BaseException) -> int | None:
-    """Return the errno of what is used up, when that is why something failed; of several, the first."""
-    if isinstance(error, BaseExceptionGroup):
-        return shortage(error.exceptions[0])
+    """Return the errno of what is used up, when that is why something failed."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     if isinstance(error, RuntimeError):
