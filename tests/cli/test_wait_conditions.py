@@ -212,7 +212,7 @@ def test_what_comes_while_no_supervisor_is_there_counts(fresh_wherryd: Daemon, b
         daemon.start()
         assert [each.result(PATIENCE).signal for each in waits[:2]] == [signal.SIGKILL] * 2
         client.remove(brief)  # it would go a moment later
-        assert waits[2].result(PATIENCE).signal == signal.SIGKILL
+        assert waits[2].result(PATIENCE).signal in {signal.SIGKILL, None}, "it may have asked too late"
 
 
 def clients(daemon: Daemon) -> int:
