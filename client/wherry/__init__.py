@@ -40,19 +40,8 @@ if TYPE_CHECKING:
     )
     from wherry.event_stream import EventStream
     from wherry.result import Result
-    from wherry_protocol.containers import (
-        ContainerDetails,
-        ContainerSummary,
-        Created,
-        ExitStatus,
-        MountPoint,
-        Output,
-        RunSpec,
-        Started,
-        Tmpfs,
-        Ulimit,
-        Volume,
-    )
+    from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus, MountPoint
+    from wherry_protocol.containers import Created, Output, Started
     from wherry_protocol.event_log import Event, Missed
     from wherry_protocol.health import Health, HealthCheck, Probe
     from wherry_protocol.housekeeping import Pruned, Usage
@@ -60,6 +49,7 @@ if TYPE_CHECKING:
     from wherry_protocol.log_options import LogDropped, LogGap, LogOptions
     from wherry_protocol.networks import Endpoint, EndpointSpec, NetworkSummary
     from wherry_protocol.restarts import RestartPolicy
+    from wherry_protocol.run_spec import RunSpec, Tmpfs, Ulimit, Volume
     from wherry_protocol.stats import Stats, StatsSample
     from wherry_protocol.system import Pong, Progress, SystemInfo, VersionInfo
     from wherry_protocol.volumes import VolumeSummary
@@ -84,10 +74,8 @@ _HOMES = {
     "wherry.client": "Client",
     "wherry.event_stream": "EventStream",
     "wherry.result": "Result",
-    "wherry_protocol.containers": (
-        "ContainerDetails ContainerSummary Created ExitStatus MountPoint Output RunSpec Started Tmpfs Ulimit "
-        "Volume"
-    ),
+    "wherry_protocol.container_state": "ContainerDetails ContainerSummary ExitStatus MountPoint",
+    "wherry_protocol.containers": "Created Output Started",
     "wherry_protocol.event_log": "Event Missed",
     "wherry_protocol.health": "Health HealthCheck Probe",
     "wherry_protocol.housekeeping": "Pruned Usage",
@@ -95,6 +83,7 @@ _HOMES = {
     "wherry_protocol.log_options": "LogDropped LogGap LogOptions",
     "wherry_protocol.networks": "Endpoint EndpointSpec NetworkSummary",
     "wherry_protocol.restarts": "RestartPolicy",
+    "wherry_protocol.run_spec": "RunSpec Tmpfs Ulimit Volume",
     "wherry_protocol.stats": "Stats StatsSample",
     "wherry_protocol.system": "Pong Progress SystemInfo VersionInfo",
     "wherry_protocol.volumes": "VolumeSummary",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wherry.async_event_stream import AsyncEventStream
     from wherry.async_verbs.base import AsyncVerbsBase
     from wherry.streams import Streams
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.processes import Exec, ExecStarted
 
 RECONNECT = 10.0

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
+    from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
     from wherry_protocol.health import Health, HealthCheck
+    from wherry_protocol.run_spec import RunSpec
 
 SHORT_ID = 12
 _SHORT_COMMAND = 20

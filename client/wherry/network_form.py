@@ -10,7 +10,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from wherry_protocol.containers import ContainerDetails
+    from wherry_protocol.container_state import ContainerDetails
     from wherry_protocol.networks import Endpoint, EndpointSpec, NetworkSummary
 
 SHORT_ID = 12

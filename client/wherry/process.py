@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.event_stream import EventStream
     from wherry.streams import Streams
     from wherry.verbs.base import VerbsBase
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.processes import Exec
 
 RECONNECT = 10.0

@@ -6,7 +6,8 @@ Owns Result and how it is gathered from a stream's events; must never do IO.
 from __future__ import annotations
 
 from wherry.errors import ContainerFailed
-from wherry_protocol.containers import ExitStatus, Output, Started
+from wherry_protocol.container_state import ExitStatus  # noqa: TC001 - a Value's types are there at run time
+from wherry_protocol.containers import Output, Started
 from wherry_protocol.system import Progress
 from wherry_protocol.typed import TYPE_CHECKING
 from wherry_protocol.value import Value

@@ -10,7 +10,7 @@ import os
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.run_spec import RunSpec
 
 
 def absolute(spec: RunSpec) -> RunSpec:

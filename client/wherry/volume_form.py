@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from wherry_protocol.containers import MountPoint, Tmpfs, Volume
+    from wherry_protocol.container_state import MountPoint
+    from wherry_protocol.run_spec import Tmpfs, Volume
     from wherry_protocol.volumes import VolumeSummary
 
 

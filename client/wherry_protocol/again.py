@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wherry_protocol.call import Stream
-from wherry_protocol.containers import ExitStatus, Output
+from wherry_protocol.container_state import ExitStatus
+from wherry_protocol.containers import Output
 
 
 class AttachAgain(Stream[ExitStatus]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry_protocol.call import Call
-from wherry_protocol.containers import ContainerDetails, ContainerSummary
+from wherry_protocol.container_state import ContainerDetails, ContainerSummary
 from wherry_protocol.images import ImageSummary  # noqa: TC001 - evaluated by convert.py
 from wherry_protocol.limits import NO_LIMITS, Limits
 from wherry_protocol.log_options import NO_LOG_OPTIONS, LogOptions

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MODULES = (
     "system",
+    "run_spec",
+    "container_state",
     "containers",
     "again",
     "limits",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from wherry_protocol.call import Call, Stream
 from wherry_protocol.codec import unpack_list
-from wherry_protocol.containers import NOTHING, ExitStatus, Output, Started
+from wherry_protocol.container_state import ExitStatus
+from wherry_protocol.containers import Output, Started
 from wherry_protocol.errors import ProtocolError
+from wherry_protocol.run_spec import NOTHING
 from wherry_protocol.typed import Any, ClassVar, Mapping  # noqa: TC001 - the codec evaluates annotations
 from wherry_protocol.value import Value
 

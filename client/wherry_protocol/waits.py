@@ -7,7 +7,7 @@ happened while nobody answered still counts, and nothing counts twice.
 from __future__ import annotations
 
 from wherry_protocol.call import Call
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 
 
 class WaitNextExit(Call[ExitStatus]):

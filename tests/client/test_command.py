@@ -17,10 +17,9 @@ from wherry import Conflict, ExitStatus, NotFound, Output, Progress, RunSpec, St
 from wherry.cli.main import UsageError
 from wherry.cli.parser import Parser
 from wherry.testing import FakeSupervisor, WithFds
+from wherry_protocol.container_state import ContainerDetails, ContainerSummary
 from wherry_protocol.containers import (
     CloseStdin,
-    ContainerDetails,
-    ContainerSummary,
     Inspect,
     Kill,
     List,

@@ -19,7 +19,7 @@ from wherry.cli.template import compile_template
 from wherry.docker_form import container_document, container_row, rfc3339, rfc3339_seconds
 from wherry.human import human_duration, human_size, parse_size, parse_time
 from wherry.image_form import image_rows
-from wherry_protocol.containers import ContainerDetails, ContainerSummary, MountPoint
+from wherry_protocol.container_state import ContainerDetails, ContainerSummary, MountPoint
 
 if TYPE_CHECKING:
     from pathlib import Path

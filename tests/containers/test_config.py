@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wherry_protocol.containers import RunSpec, Tmpfs, Ulimit, Volume
 from wherry_protocol.errors import BadRequest
+from wherry_protocol.run_spec import RunSpec, Tmpfs, Ulimit, Volume
 from wherryd.containers.config import Config, check_spec, resolve, signal_number
 from wherryd.containers.mountpoints import bind, check_sources
 from wherryd.images.reference import ImageConfig, RootImage

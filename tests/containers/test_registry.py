@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry_protocol.containers import RunSpec
 from wherry_protocol.errors import BadRequest, Conflict, NotFound
+from wherry_protocol.run_spec import RunSpec
 from wherryd.containers.config import resolve
 from wherryd.containers.container import Container
 from wherryd.containers.names import check_name, new_id, new_name

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
     from wherry import Client
-    from wherry_protocol.containers import ContainerSummary
+    from wherry_protocol.container_state import ContainerSummary
 
 POLITE = "trap 'echo end; exit 3' TERM; echo up; while :; do read -t 9 x; done"
 DEAF = "trap '' TERM; echo up; while :; do read -t 9 x; done"

@@ -11,7 +11,7 @@ from wherry.cli.health_options import add_health_options, health_check
 from wherry.cli.parser import Parser
 from wherry.docker_form import status
 from wherry.human import parse_duration
-from wherry_protocol.containers import ContainerSummary
+from wherry_protocol.container_state import ContainerSummary
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from support.forms import within
 
-from wherry_protocol.containers import RunSpec
+from wherry_protocol.run_spec import RunSpec
 from wherryd.containers.config import resolve
 from wherryd.containers.files import NEW, Taken
 from wherryd.containers.mountpoints import bind

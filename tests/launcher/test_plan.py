@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wherry_protocol.containers import Tmpfs, Ulimit, Volume
+from wherry_protocol.run_spec import Tmpfs, Ulimit, Volume
 from wherryd.launcher import wire
 from wherryd.launcher.plan import Mount, Plan
 

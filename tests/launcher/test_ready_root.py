@@ -120,7 +120,7 @@ async def test_whatever_its_network_a_container_gets_the_root_that_was_made_ahea
 async def test_what_a_container_asked_for_is_mounted_on_the_root_that_was_made_ahead(
     ground: Ground, tmp_path: Path
 ) -> None:
-    from wherry_protocol.containers import Tmpfs, Volume
+    from wherry_protocol.run_spec import Tmpfs, Volume
 
     (tmp_path / "seen").write_text("the host's\n")
     async with open_launcher(ground.run_dir) as launcher:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from launching import Ground, children, finish, output, run, run_plan
 
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 from wherryd.containers.plan import MASKED_PATHS, READONLY_PATHS
 from wherryd.launcher.handle import SpawnFailed, open_launcher
 from wherryd.launcher.plan import Plan

@@ -11,7 +11,7 @@ import pytest
 import trio
 from launching import Ground, finish, output, read_all, run, run_plan
 
-from wherry_protocol.containers import Tmpfs, Ulimit, Volume
+from wherry_protocol.run_spec import Tmpfs, Ulimit, Volume
 from wherryd.launcher.handle import SpawnFailed, open_launcher
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from wherry_protocol.ports import PublishedPort
 
 if TYPE_CHECKING:
     from wherry import Client
-    from wherry_protocol.containers import ContainerDetails
+    from wherry_protocol.container_state import ContainerDetails
 
 HOST, PEER = "192.0.2.2", "192.0.2.9"
 HOST6, PEER6 = "2001:db8::2", "2001:db8::9"

@@ -28,18 +28,10 @@ from wherry_protocol.connection import (
     RequestRefused,
     Role,
 )
-from wherry_protocol.containers import (
-    ExitStatus,
-    Kill,
-    Logs,
-    Output,
-    RunAttached,
-    RunSpec,
-    Started,
-    Stop,
-    Wait,
-)
+from wherry_protocol.container_state import ExitStatus
+from wherry_protocol.containers import Kill, Logs, Output, RunAttached, Started, Stop, Wait
 from wherry_protocol.errors import BadRequest, NotFound, UnknownOperation
+from wherry_protocol.run_spec import RunSpec
 from wherry_protocol.system import Ping, Pong
 
 SPEC = RunSpec(image="host", command=("echo", "caf\udce9"), env={"A": "1"}, tty_size=(24, 80))

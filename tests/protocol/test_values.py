@@ -14,9 +14,10 @@ from support.forms import rounds
 
 from wherry_protocol import containers
 from wherry_protocol.codec import MAX_REQUEST, FrameReader, pack
-from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec, Volume
+from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
 from wherry_protocol.errors import ErrorReply, WherryError, from_reply
 from wherry_protocol.operations import MODULES, operations
+from wherry_protocol.run_spec import RunSpec, Volume
 from wherry_protocol.value import FieldError, Value
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.just("caf\udce9")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry_protocol.containers import ExitStatus, RunSpec
+from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import BadRequest, Conflict
 from wherry_protocol.restarts import NO_RESTART, RestartPolicy, parse_policy
+from wherry_protocol.run_spec import RunSpec
 from wherryd.containers import restart_policy
 from wherryd.containers.restart_policy import (
     FIRST_DELAY,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rig import connection, crowd, descriptors, hello, rss, spec, wait_for
 
 from wherry import Conflict, RunSpec
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path

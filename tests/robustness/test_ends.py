@@ -14,7 +14,7 @@ from rig import fill_disk, spec, wait_for
 from support.forms import within
 
 from wherry import NoSpace, RunSpec
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path

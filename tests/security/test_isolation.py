@@ -15,7 +15,7 @@ from support.daemon import Daemon
 from support.waiting import wait_for
 
 from wherry import RunSpec
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from support.tracing import threads_of, tracing
 from support.waiting import wait_for
 
 from wherry import LogOptions, NoSpace, RunSpec
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
     from wherry import Client
-    from wherry_protocol.containers import ContainerSummary
+    from wherry_protocol.container_state import ContainerSummary
 
 PIECE = 65536
 PRINTED = 48 * PIECE

@@ -17,7 +17,7 @@ from support.loopdisk import loop_disk
 from support.waiting import wait_for
 
 from wherry import Event, KernelFailure, RunSpec
-from wherry_protocol.containers import Volume
+from wherry_protocol.run_spec import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

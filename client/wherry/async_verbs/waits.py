@@ -8,7 +8,7 @@ from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wherry_protocol import containers, waits
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
 else:
     containers = Lazy("wherry_protocol.containers")
     waits = Lazy("wherry_protocol.waits")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wherry.cli.terminal import RawTerminal
     from wherry.client import Client
     from wherry.event_stream import EventStream
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
 
 UNKNOWN_EXIT = 125
 

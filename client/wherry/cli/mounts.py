@@ -9,8 +9,8 @@ import os
 
 from wherry.cli.options import labels
 from wherry.human import parse_size
-from wherry_protocol.containers import Tmpfs, Volume
 from wherry_protocol.errors import BadRequest
+from wherry_protocol.run_spec import Tmpfs, Volume
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:

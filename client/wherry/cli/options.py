@@ -13,9 +13,9 @@ from wherry.cli.log_options import add_log_options, log_options_from
 from wherry.cli.network_options import add_network_options, network_fields
 from wherry.cli.port_options import add_port_options, port_fields
 from wherry.cli.restart_options import add_restart_options, policy_from, requires_from
-from wherry_protocol.containers import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.restarts import NO_RESTART
+from wherry_protocol.run_spec import DEFAULT_STOP_TIMEOUT, RunSpec, Ulimit
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wherry.cli.parser import Parser
-    from wherry_protocol.containers import Tmpfs, Volume
+    from wherry_protocol.run_spec import Tmpfs, Volume
 
 _UNLIMITED = -1
 

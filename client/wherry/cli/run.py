@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wherry.cli.parser import Parser
     from wherry.client import Client
-    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.run_spec import RunSpec
 
 
 class IdFile:

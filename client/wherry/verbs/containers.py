@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     from wherry.event_stream import EventStream
     from wherry.result import Result
     from wherry_protocol import containers
-    from wherry_protocol.containers import (
-        ContainerDetails,
-        ContainerSummary,
-        Created,
-        ExitStatus,
-        Output,
-        RunSpec,
-        Started,
-    )
+    from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
+    from wherry_protocol.containers import Created, Output, Started
+    from wherry_protocol.run_spec import RunSpec
     from wherry_protocol.system import Progress
 else:
     containers = Lazy("wherry_protocol.containers")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from wherry_protocol import housekeeping, log_options
     from wherry_protocol import limits as protocol_limits
-    from wherry_protocol.containers import ContainerDetails
+    from wherry_protocol.container_state import ContainerDetails
     from wherry_protocol.housekeeping import Pruned, Usage
     from wherry_protocol.limits import Limits
     from wherry_protocol.log_options import LogOptions

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from wherry.result import ExecResult
     from wherry.streams import Target
     from wherry_protocol import processes
-    from wherry_protocol.containers import ExitStatus, Output, Started
+    from wherry_protocol.container_state import ExitStatus
+    from wherry_protocol.containers import Output, Started
     from wherry_protocol.processes import ExecStarted, ExecSummary, Process
 else:
     process = Lazy("wherry.process")

@@ -15,7 +15,7 @@ from wherryd.logs.reader import Hold, read
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.containers.container import Container, Run
     from wherryd.containers.over import Over
     from wherryd.logs.log import Log

@@ -13,11 +13,12 @@ import signal
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wherry_protocol.containers import MountPoint, RunSpec
+from wherry_protocol.container_state import MountPoint
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.health import HealthCheck
 from wherry_protocol.log_options import NO_LOG_OPTIONS
 from wherry_protocol.restarts import NO_RESTART
+from wherry_protocol.run_spec import RunSpec
 from wherryd.containers import healthcheck, restart_policy
 from wherryd.containers.mountpoints import check_mounts, no_nul
 from wherryd.containers.names import SHORT_ID, check_name

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
+from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
+from wherry_protocol.containers import Created
 from wherry_protocol.health import Health
 from wherry_protocol.networks import Endpoint
 from wherry_protocol.ports import PortBinding

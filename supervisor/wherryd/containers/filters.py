@@ -9,7 +9,7 @@ from wherry_protocol.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherry_protocol.containers import ContainerSummary
+    from wherry_protocol.container_state import ContainerSummary
 
 HEALTH = ("starting", "healthy", "unhealthy", "none")
 STATES = ("created", "running", "paused", "restarting", "exited")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wherry_protocol.errors import Conflict
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import State
+    from wherry_protocol.container_state import State
 
 
 class Phase(Enum):

@@ -15,7 +15,7 @@ from wherryd.containers.telling import tell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.run_spec import RunSpec
     from wherry_protocol.system import Progress
     from wherryd.containers.records import Records
     from wherryd.containers.services import Services

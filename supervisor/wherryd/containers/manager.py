@@ -33,8 +33,9 @@ from wherryd.tasks import detached
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wherry_protocol.containers import ContainerDetails, ContainerSummary, ExitStatus, RunSpec
+    from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
     from wherry_protocol.housekeeping import Update
+    from wherry_protocol.run_spec import RunSpec
     from wherry_protocol.system import Progress
     from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container

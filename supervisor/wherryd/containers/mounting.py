@@ -16,7 +16,8 @@ from wherryd.containers.mountpoints import check_sources, combine, split_referen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry_protocol.containers import MountPoint, RunSpec, Volume
+    from wherry_protocol.container_state import MountPoint
+    from wherry_protocol.run_spec import RunSpec, Volume
     from wherryd.containers.container import Container
     from wherryd.containers.registry import Registry
     from wherryd.containers.services import Services

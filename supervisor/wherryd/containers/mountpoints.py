@@ -10,14 +10,15 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry_protocol.containers import MountPoint, Volume
+from wherry_protocol.container_state import MountPoint
 from wherry_protocol.errors import BadRequest, ImageError
+from wherry_protocol.run_spec import Volume
 from wherryd.containers.names import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wherry_protocol.containers import RunSpec, Tmpfs
+    from wherry_protocol.run_spec import RunSpec, Tmpfs
 
 RESERVED = ("/proc", "/sys", "/dev")
 """Nothing of the caller's is mounted on or in these: they are the sandbox."""

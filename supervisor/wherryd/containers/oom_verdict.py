@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import OomVictim
+    from wherry_protocol.container_state import OomVictim
     from wherryd.kernel.oom import Kills
     from wherryd.launcher.outcome import Exit
 

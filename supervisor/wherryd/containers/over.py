@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
 
 
 class Over:

@@ -17,7 +17,8 @@ from wherryd.network.modes import takes_namespace
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wherry_protocol.containers import MountPoint, RunSpec, Tmpfs
+    from wherry_protocol.container_state import MountPoint
+    from wherry_protocol.run_spec import RunSpec, Tmpfs
     from wherryd.containers.config import Config
     from wherryd.containers.files import Taken
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import NoSpace
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty

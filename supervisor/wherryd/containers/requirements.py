@@ -18,7 +18,7 @@ from wherryd.network.modes import other_container
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.run_spec import RunSpec
     from wherryd.containers.container import Container
     from wherryd.containers.registry import Registry
     from wherryd.containers.services import Services

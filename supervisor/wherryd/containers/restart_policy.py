@@ -12,8 +12,9 @@ from wherry_protocol.errors import BadRequest, Conflict
 from wherry_protocol.restarts import NO_RESTART
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus, RunSpec
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.restarts import RestartPolicy
+    from wherry_protocol.run_spec import RunSpec
 
 FIRST_DELAY = 0.1
 """Seconds before the first try; each that follows waits twice as long."""

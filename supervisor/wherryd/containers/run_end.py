@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 from wherryd import journal
 from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers.oom import UNWATCHED, last_kills

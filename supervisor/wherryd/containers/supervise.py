@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import InternalError, WherryError
 from wherryd import journal
 from wherryd.containers.launch import Launch, attach

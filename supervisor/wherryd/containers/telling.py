@@ -13,7 +13,7 @@ from wherryd.events.log import NO_FACTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherry_protocol.containers import ExitStatus, OomVictim
+    from wherry_protocol.container_state import ExitStatus, OomVictim
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
 

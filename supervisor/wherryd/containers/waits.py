@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import NotFound
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from wherryd import __version__
 from wherryd.kernel.capabilities import has_capability
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import State
+    from wherry_protocol.container_state import State
     from wherryd.cgroups.tree import Tree
     from wherryd.containers.manager import Manager
 

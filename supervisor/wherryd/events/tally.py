@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
 
 OUTCOMES = ("success", "failure", "signal", "oom", "unknown")
 SCOPES = ("child", "init", "group", "unknown")

@@ -13,8 +13,8 @@ from wherryd.network.hosts import HOST_GATEWAY
 from wherryd.network.modes import CONTAINER, has_networks, wanted
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import EndpointSpec
+    from wherry_protocol.run_spec import RunSpec
     from wherryd.network.known import KnownNetworks
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

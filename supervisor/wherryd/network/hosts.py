@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import Endpoint
+    from wherry_protocol.run_spec import RunSpec
 
 HOST_GATEWAY = "host-gateway"
 """In an extra host: the address by which a container reaches its host."""

@@ -16,8 +16,8 @@ from wherryd.network.modes import CONTAINER, join_spec, leave_spec, wanted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import Endpoint, EndpointSpec
+    from wherry_protocol.run_spec import RunSpec
     from wherryd.containers.container import Container, Run
     from wherryd.network.helper import Helper
     from wherryd.network.joining import Joining

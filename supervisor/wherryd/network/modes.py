@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wherry_protocol.networks import EndpointSpec
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import RunSpec
+    from wherry_protocol.run_spec import RunSpec
 
 CONTAINER = "container:"
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping
 
-    from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import CreateNetwork, Endpoint
+    from wherry_protocol.run_spec import RunSpec
     from wherryd.containers.container import Container
     from wherryd.containers.registry import Registry
     from wherryd.network.model import Network

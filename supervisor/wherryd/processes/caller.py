@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.errors import WherryError
     from wherryd.processes.session import Session
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import trio
 
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.processes import ExecSpec, ExecSummary
     from wherryd.containers.config import Config
     from wherryd.containers.container import Container

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.containers import ExitStatus
+from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, WherryError
 from wherryd import journal
 from wherryd.containers.oom import last_kills

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry_protocol.errors import NotFound
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.processes.session import Session
 
 REMEMBERED = 512

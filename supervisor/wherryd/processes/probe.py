@@ -19,7 +19,7 @@ from wherryd.processes.descriptors import copies
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.containers.container import Container
     from wherryd.processes.execs import Execs
 

@@ -18,7 +18,7 @@ from wherryd.launcher import wire
 from wherryd.processes.container_end import ContainerEnd
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.errors import WherryError
     from wherryd.containers.container import Container
     from wherryd.launcher.outcome import Ran, Spawned

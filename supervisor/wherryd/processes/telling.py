@@ -9,7 +9,7 @@ from wherryd.containers import telling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.containers.services import Services
     from wherryd.processes.session import Session
 

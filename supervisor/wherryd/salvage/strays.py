@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry_protocol.containers import RunSpec
+from wherry_protocol.run_spec import RunSpec
 from wherryd import journal
 from wherryd.containers.config import Config
 from wherryd.containers.container import Container

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wherry_protocol.containers import MountPoint
+from wherry_protocol.container_state import MountPoint
 from wherry_protocol.errors import BadRequest, Conflict, KernelFailure, NoSpace, NotFound, WherryError
 from wherryd import journal
 from wherryd.containers.mountpoints import bind, no_nul
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from wherry_protocol.containers import Volume
+    from wherry_protocol.run_spec import Volume
     from wherryd.containers.trash import Trash
     from wherryd.images.reference import RootImage
 

@@ -11,7 +11,7 @@ from wherryd.containers.manager import told
 from wherryd.control.verbs.containers import send_output
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter
 

@@ -37,7 +37,8 @@ from wherryd.logs.reader import read
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wherry_protocol.containers import ContainerDetails, ContainerSummary, Created, ExitStatus
+    from wherry_protocol.container_state import ContainerDetails, ContainerSummary, ExitStatus
+    from wherry_protocol.containers import Created
     from wherryd.containers.container import Container
     from wherryd.control.context import Answers, Context, Streams
     from wherryd.control.session import Emitter

@@ -21,7 +21,7 @@ from wherryd.housekeeping import prune
 from wherryd.housekeeping.usage import sizes
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ContainerDetails
+    from wherry_protocol.container_state import ContainerDetails
     from wherryd.control.context import Answers, Context, Streams
 
 

@@ -23,7 +23,7 @@ from wherryd.processes.spec import running
 from wherryd.processes.top import top
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherry_protocol.errors import WherryError
     from wherry_protocol.processes import ExecStarted, ExecSummary, Process
     from wherryd.control.context import Answers, AtOnce, Context, Streams

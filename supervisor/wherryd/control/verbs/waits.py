@@ -8,7 +8,7 @@ from wherry_protocol.waits import WaitNextExit, WaitRemoved
 from wherryd.containers import waits
 
 if TYPE_CHECKING:
-    from wherry_protocol.containers import ExitStatus
+    from wherry_protocol.container_state import ExitStatus
     from wherryd.control.context import Answers, Context, Streams
 
 

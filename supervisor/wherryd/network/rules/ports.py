@@ -12,9 +12,9 @@ from wherryd.network.rules.ruleset import Forward
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wherry_protocol.containers import RunSpec
     from wherry_protocol.networks import Endpoint
     from wherry_protocol.ports import Transport
+    from wherry_protocol.run_spec import RunSpec
     from wherryd.containers.config import Config
 
 PORT_MAX = 65535
