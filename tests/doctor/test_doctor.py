@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.disk import tmpfs
-from support.leaks import snapshot
+from support.leaks import snapshot, wait_clean
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
@@ -55,7 +55,7 @@ def test_a_machine_that_runs_our_tests_has_no_problem_and_is_left_as_it_was(tmp_
     subjects = {each["subject"] for each in findings}
     assert subjects >= {"kernel", "cgroups", "disk", "overlayfs", "state", "networks", "limits", "supervisor"}
     assert list(tmp_path.iterdir()) == []
-    assert snapshot() == before
+    assert wait_clean(before) == []
 
 
 def test_a_running_supervisor_is_asked_and_its_state_read(wherryd: Daemon, busybox: Path) -> None:
