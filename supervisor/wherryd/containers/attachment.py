@@ -1,7 +1,8 @@
 """A client's hold on a run: its output from the first byte or from now, its input, its end.
 
-Of a run that is about to start it is opened by the run's own task, in the moment before anything can end or
-be removed; closed by whoever made it, also when he gives up before the run starts.
+Of a run that is about to start it is expected by the run's own task before the first byte is moved, so that
+none can go before it is read, and opened in the moment before anything can end or be removed. It is closed by
+whoever made it, also when he gives up before the run starts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from wherry_protocol.container_state import ExitStatus
     from wherryd.containers.container import Container, Run
     from wherryd.containers.over import Over
+    from wherryd.logs.followers import Follower
     from wherryd.logs.log import Log
     from wherryd.logs.reader import Chunk
 
@@ -29,6 +31,7 @@ class Attachment:
         self._closed = False
         self._log: Log | None = None
         self._log_offset = 0
+        self._follower: Follower | None = None
         self._hold: Hold | None = None
         self._ended: Over | None = None
         self.fds: tuple[int, ...] = ()
@@ -38,11 +41,13 @@ class Attachment:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        if self._log is not None and self._hold is not None:
-            self._log.followers.leave(self._hold.follower)
-            self._log.tidy()
-            self._hold = None
+        self._leave()
         self.close_fds()
+
+    def expect(self, log: Log, place: int) -> None:
+        """Have a log keep what comes after a place for us, before any of it comes; `open` is to follow."""
+        if not self._closed:
+            self._log, self._follower = log, log.followers.join(place)
 
     def open(self, container: Container, run: Run, *, from_now: bool = False) -> None:
         """Take hold, of all of the run's output or of what comes; nothing happens when it was given up."""
@@ -51,6 +56,7 @@ class Attachment:
         if container.log.silent_at is None:
             self._take_hold(container.log, container.log.end() if from_now else run.log_offset)
         else:
+            self._leave()
             self._log, self._log_offset = container.log, run.log_offset
         self._ended = container.ended
         source = run.stdin if run.tty is None else run.tty
@@ -64,7 +70,14 @@ class Attachment:
 
     def _take_hold(self, log: Log, place: int) -> None:
         self._log, self._log_offset = log, place
-        self._hold = Hold(follower=log.followers.join(place), piece=log.piece())
+        self._follower = self._follower or log.followers.join(place)
+        self._hold = Hold(follower=self._follower, piece=log.piece())
+
+    def _leave(self) -> None:
+        if self._log is not None and self._follower is not None:
+            self._log.followers.leave(self._follower)
+            self._log.tidy()
+        self._follower = self._hold = None
 
     @property
     def place(self) -> int:
@@ -83,7 +96,7 @@ class Attachment:
             raise RuntimeError("the attachment is not open")
         if self._hold is None:
             return _silence()
-        hold, self._hold = self._hold, None
+        hold, self._hold, self._follower = self._hold, None, None
         return read(self._log, follow=True, after=self._log_offset, hold=hold, run_end=self._run_end)
 
     def _run_end(self) -> int | None:

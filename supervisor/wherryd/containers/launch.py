@@ -30,6 +30,7 @@ from wherryd.launcher.handle import LOST, UNHELD, SpawnFailed
 from wherryd.shortage import until_there_is_some
 
 if TYPE_CHECKING:
+    from wherryd.containers.attachment import Attachment
     from wherryd.containers.container import Container
     from wherryd.containers.services import Services
     from wherryd.launcher.handle import Adopted, Asked, Spawned
@@ -78,8 +79,11 @@ class Launch:
         except Exception as error:  # noqa: BLE001 - `finish` raises it
             self._failed = error
 
-    async def finish(self) -> Run:
-        """Wait until the command executes. Raises WherryError, and then nothing is left."""
+    async def finish(self, attachment: Attachment | None) -> Run:
+        """Wait until the command executes, and have its output moved, which an attachment may be waiting for.
+
+        Raises WherryError, and then nothing is left.
+        """
         container, services = self._container, self._services
         with self._undo:
             if self._failed is not None:
@@ -100,6 +104,8 @@ class Launch:
             spawned = await self._spawned(plan)
             self._undo.pop_all()
         self._let_go()
+        if attachment is not None:
+            attachment.expect(container.log, self._offset)
         return attach(container, services, spawned, self._offset)
 
     def _taken_failure(self) -> Exception:

@@ -62,7 +62,7 @@ class Start:
 async def supervise(container: Container, services: Services, start: Start) -> None:
     """Start a container (phase STARTING) and own it to its end."""
     try:
-        run = await start.launch.finish()
+        run = await start.launch.finish(start.attachment)
     except WherryError as error:
         _failed(container, services, start, error)
         return

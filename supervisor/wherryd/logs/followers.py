@@ -11,6 +11,9 @@ import time
 PATIENCE = 0.5
 """Seconds for which a reader may stand still and is waited for: longer, and he has stopped reading."""
 
+BEGINNING = 2.0
+"""The same for one who has read nothing yet: he may be about to, on a machine that is busy starting him."""
+
 EPISODE = 0.25
 """Seconds without a question after which the next one begins to count anew."""
 
@@ -24,7 +27,8 @@ class Follower:
 
     def __init__(self, place: int) -> None:
         self.place = place
-        self._seen = -1
+        self._seen: int | None = None
+        self._began = False
         self._since = 0.0
         self._asked = 0.0
         self._left = False
@@ -33,11 +37,12 @@ class Follower:
         """Say whether he is worth waiting for; to be asked again and again meanwhile."""
         fresh, self._asked = now - self._asked > EPISODE, now
         if self.place != self._seen:
+            self._began = self._seen is not None
             self._seen, self._since, self._left = self.place, now, False
             return True
         if fresh and not self._left:
             self._since = now
-        self._left = self._left or now - self._since > PATIENCE
+        self._left = self._left or now - self._since > (PATIENCE if self._began else BEGINNING)
         return not self._left
 
 
