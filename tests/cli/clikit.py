@@ -81,6 +81,14 @@ def kept(daemon: Daemon) -> set[str]:
     return found
 
 
+def empty(daemon: Daemon) -> None:
+    """Remove all containers and images: other modules use the supervisor, too."""
+    daemon.remove_containers()
+    for digest in daemon.cli("images", "-q", "--no-trunc").stdout.split():
+        daemon.cli("rmi", "-f", digest)
+    assert daemon.cli("images", "-q").stdout == ""
+
+
 def wait_for(condition: Callable[[], bool]) -> bool:
     """Wait, within patience, until something that nobody announces is so; say whether it is."""
     deadline = time.monotonic() + PATIENCE

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import await_line, detached, inspect, kept, ok, refused, running, wait_for
+from clikit import await_line, detached, empty, inspect, kept, ok, refused, running, wait_for
 from support import treekit
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ CHANGES = """
 @pytest.fixture
 def store(wherryd: Daemon) -> Iterator[Daemon]:
     """A supervisor without images, before and after."""
-    assert wherryd.cli("images", "-q").stdout == ""
+    empty(wherryd)
     yield wherryd
-    wherryd.remove_containers()
-    for digest in wherryd.cli("images", "-q", "--no-trunc").stdout.split():
-        wherryd.cli("rmi", "-f", digest)
+    empty(wherryd)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import kept, names, ok, refused, wait_for
+from clikit import empty, kept, names, ok, refused, wait_for
 
 from wherry import RunSpec
 
@@ -26,16 +26,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def store(wherryd: Daemon) -> Iterator[Daemon]:
     """A supervisor without images, before and after."""
-    _empty(wherryd)
-    assert wherryd.cli("images", "-q").stdout == ""
+    empty(wherryd)
     yield wherryd
-    _empty(wherryd)
-
-
-def _empty(wherryd: Daemon) -> None:
-    wherryd.remove_containers()
-    for digest in wherryd.cli("images", "-q").stdout.split():
-        wherryd.cli("rmi", "-f", digest)
+    empty(wherryd)
 
 
 def digest(archive: Path) -> str:

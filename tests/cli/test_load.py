@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import detached, field, inspect, kept, ok, refused, wait_for
+from clikit import detached, empty, field, inspect, kept, ok, refused, wait_for
 from support.forms import SLOWNESS
 from support.imagekit import Built, docker_save, folder, layer, member, oci, pack, write_folder
 
@@ -36,16 +36,9 @@ CONFIG = {
 @pytest.fixture
 def store(wherryd: Daemon) -> Iterator[Daemon]:
     """A supervisor without images, before and after."""
-    _empty(wherryd)
-    assert wherryd.cli("images", "-q").stdout == ""
+    empty(wherryd)
     yield wherryd
-    _empty(wherryd)
-
-
-def _empty(wherryd: Daemon) -> None:
-    wherryd.remove_containers()
-    for digest in wherryd.cli("images", "-q").stdout.split():
-        wherryd.cli("rmi", "-f", digest)
+    empty(wherryd)
 
 
 @pytest.fixture
