@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tty
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,15 @@ class Bench:
         reading, writing = os.pipe()
         self.pump.attach(self.log, {number: reading})
         return writing
+
+    def stream(self, kind: str) -> int:
+        """Attach a new "pipe" or "terminal" as standard output; return what is written to."""
+        if kind == "pipe":
+            return self.pipe()
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        self.pump.attach(self.log, {1: master}, tty=True)
+        return slave
 
     async def chunks(self, **how: Any) -> list[Chunk]:
         async with aclosing(read(self.log, **how)) as chunks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tty
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,12 +94,7 @@ async def test_one_that_waits_for_a_full_disk_can_be_let_go_on(
     bench = Bench(pump, Log.open(small_disk, WAITS))
     troubles: list[str | None] = []
     bench.log.on_trouble = troubles.append
-    if kind == "pipe":
-        writing = bench.pipe()
-    else:
-        master, writing = os.openpty()
-        tty.setraw(writing)
-        pump.attach(bench.log, {1: master}, tty=True)
+    writing = bench.stream(kind)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(700_000))
     data, written = LINE * 6000, 0  # the pipe and what is left of the disk take less

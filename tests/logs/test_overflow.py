@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tty
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -79,12 +78,7 @@ async def test_lines_printed_are_lines_kept_and_lines_dropped(
     troubles: list[str | None] = []
     bench.log.on_dropped = lambda count, lines: told.append((count, lines))
     bench.log.on_trouble = troubles.append
-    if kind == "pipe":
-        writing = bench.pipe()
-    else:
-        master, writing = os.openpty()
-        tty.setraw(writing)
-        pump.attach(bench.log, {1: master}, tty=True)
+    writing = bench.stream(kind)
     followed: list[Chunk] = []
 
     async def follow() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from rig import fill_disk, spec, wait_for
 from support.forms import within
+from support.pings import pinging
 
 from wherry import NoSpace, RunSpec
 from wherry_protocol.run_spec import Volume
@@ -23,30 +23,16 @@ if TYPE_CHECKING:
 
 
 def test_a_deaf_process_is_killed_at_the_timeout_and_pings_go_on(wherryd: Daemon, busybox: Path) -> None:
-    took: list[float] = []
     with wherryd.client() as client:
         made = client.run_detached(
             spec(busybox, "trap '' TERM; echo up; while :; do read -t 9 x; done", stdin=True)
         )
         with client.log_stream(made.id, follow=True) as lines:
             assert next(iter(lines)).data == b"up\n"
-        done = threading.Event()
-
-        def ping() -> None:
-            with wherryd.client() as other:
-                while not done.is_set():
-                    began = time.monotonic()
-                    other.ping()
-                    took.append(time.monotonic() - began)
-                    done.wait(0.005)
-
-        pinger = threading.Thread(target=ping)
-        pinger.start()
-        began = time.monotonic()
-        status = client.stop(made.id, 1.0)
-        seconds = time.monotonic() - began
-        done.set()
-        pinger.join()
+        with pinging(wherryd) as took:
+            began = time.monotonic()
+            status = client.stop(made.id, 1.0)
+            seconds = time.monotonic() - began
     assert status.signal == 9
     assert 1.0 <= seconds < 1.2, f"SIGKILL came after {seconds:.2f} s"
     assert max(took) < 0.1, f"a ping took {max(took):.3f} s, half of them {statistics.median(took):.4f} s"

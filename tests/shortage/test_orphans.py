@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.forms import rounds, within
+from support.pings import pinging
 from support.waiting import wait_for
 
 from wherry import RunSpec
@@ -38,24 +38,8 @@ def orphans_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def answered(daemon: Daemon) -> Iterator[None]:
     """Fail unless every ping is answered within a second, meanwhile."""
-    took: list[float] = []
-    over = threading.Event()
-
-    def ping() -> None:
-        with daemon.client() as client:
-            while not over.is_set():
-                began = time.monotonic()
-                client.ping()
-                took.append(time.monotonic() - began)
-                over.wait(0.005)
-
-    thread = threading.Thread(target=ping)
-    thread.start()
-    try:
+    with pinging(daemon) as took:
         yield
-    finally:
-        over.set()
-        thread.join()
     print(f"{len(took)} pings, the slowest took {max(took):.3f} s")
     assert max(took) < within(1), f"a ping took {max(took):.2f} s"
 
