@@ -72,7 +72,7 @@ class Launch:
                     return
             plan = self._set_up()
             self._asked = self._services.launcher.ask(plan, self._network)
-            os.sched_yield()
+            os.sched_yield()  # the kernel may have woken the launcher here, behind us: it is waited for
             failpoints.hit("start.asked")
             self._publish()
             self._record()
