@@ -1,7 +1,4 @@
-"""Who the kernel killed for want of memory: told apart, counted, and never made up.
-
-WHERRY_OOM_ROUNDS is how many instant OOM deaths, and as many SIGKILLs from outside, are told apart (20).
-"""
+"""Who the kernel killed for want of memory: told apart, counted, and never made up."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.forms import within
+from support.forms import rounds, within
 
 from wherry import ContainerFailed, ExitStatus, HealthCheck, RunSpec
 from wherry_protocol.limits import Limits
@@ -24,7 +21,9 @@ if TYPE_CHECKING:
 
     from wherry import Client
 
-ROUNDS = int(os.environ.get("WHERRY_OOM_ROUNDS", "20"))
+ROUNDS = rounds(short=20, long=500)
+"""How many instant OOM deaths, and as many SIGKILLs from outside, are told apart."""
+
 AT_ONCE = 8
 MIB = 1 << 20
 HOG = "tail -c 2000000000 /dev/zero"
