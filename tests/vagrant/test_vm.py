@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -186,6 +187,15 @@ def test_newlines_and_nothing_arrive_as_they_are(checkout: Checkout) -> None:
         [*checkout.command, script, "", "c\n"], env=checkout.environment, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"a\n\nb\n")
+
+
+def test_the_machines_have_what_the_tests_need() -> None:
+    """What the README installs for them, but for what only benches measure beside, or comes along."""
+    readme = (TOP / "README.md").read_text()
+    (command,) = re.findall(r"<!-- command: test -->\n```sh\n(.*)\n```", readme)
+    wanted = command.partition("apt-get install -y ")[2].partition(" && ")[0].split()
+    packages = (TOP / "vagrant/packages").read_text().splitlines()
+    assert set(wanted) - set(packages) == {"crun", "libnftables1"}
 
 
 def test_the_scripts_are_such_as_sh_reads() -> None:
