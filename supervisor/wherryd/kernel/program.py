@@ -65,6 +65,10 @@ class Program(Sequence):
         """Enter new namespaces. unshare(2)."""
         self.add("unshare", flags)
 
+    def setns(self, pidfd: int, flags: int) -> None:
+        """Enter namespaces of a process. setns(2)."""
+        self.add("setns", pidfd, flags)
+
     def mount(self, source: str, target: str, fstype: str, flags: int, *, if_there: bool = False) -> None:
         """Mount by path, once the root is the container's. `if_there`: a missing target is fine. mount(2)."""
         args = self.text(source), self.text(target), self.text(fstype), flags

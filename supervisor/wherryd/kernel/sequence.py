@@ -42,10 +42,10 @@ _FAILED = 125
 
 _NAMES = (
     "setsid dup3 chdir ioctl write unshare mount prctl capset prlimit64 setgroups setresgid setresuid execve "
-    "keyctl close_range exit_group"
+    "keyctl close_range setns exit_group"
 ).split()
-_X86_64 = (112, 292, 80, 16, 1, 272, 165, 157, 126, 302, 116, 119, 117, 59, 250, 436, 231)
-_OTHERS = (157, 24, 49, 29, 64, 97, 40, 167, 91, 261, 159, 149, 147, 221, 219, 436, 94)
+_X86_64 = (112, 292, 80, 16, 1, 272, 165, 157, 126, 302, 116, 119, 117, 59, 250, 436, 308, 231)
+_OTHERS = (157, 24, 49, 29, 64, 97, 40, 167, 91, 261, 159, 149, 147, 221, 219, 436, 268, 94)
 _NUMBER: dict[str, int] = dict(
     zip(_NAMES, _X86_64 if os.uname().machine == "x86_64" else _OTHERS, strict=True)
 )

@@ -96,14 +96,15 @@ def prepare_join(
     who: User,
     stdio: tuple[int, int, int],
     tasks: tuple[int, ...],
-    status: int,
+    fds: tuple[int, int],
     bounding: tuple[int, ...],
 ) -> Program:
-    """Return the calls of a process that joins a container, whose namespaces the worker has taken on.
+    """Return the calls of a process that joins a container, whose namespaces the worker has taken on but one.
 
-    Those of the process before are taken again, as far as they are the same.
+    That one, of cgroups, is entered through the first of `fds`, a pidfd; the other is the status socket. The
+    calls of the process before are taken again, as far as they are the same.
     """
-    own = (plan.terminal, plan.cwd, stdio, tasks, status)
+    own = (plan.terminal, plan.cwd, stdio, tasks, *fds)
     entry = (plan.sandbox, own, bounding, (who.uid, who.gid, tuple(who.groups)))
     command = (plan.args, dict(plan.env), who.home, plan.sandbox.seccomp)
     return _known("join", (entry, command), _whole)
@@ -122,7 +123,9 @@ def _entry_calls(
     bounding: tuple[int, ...],
     who: tuple[int, int, tuple[int, ...]],
 ) -> None:
-    terminal, cwd, stdio, tasks, status = own
+    terminal, cwd, stdio, tasks, container, status = own
+    program.step = "join"
+    program.setns(container, CLONE_NEWCGROUP)
     program.step = "detach"
     program.dup(status, _STATUS_FD, cloexec=True)
     _session(program, sandbox.title, stdio, tasks, _STATUS_FD + 1, terminal=terminal)

@@ -1,4 +1,4 @@
-"""Entering a running container, in a worker: takes its namespaces on, and forks the process beside the first.
+"""Entering a running container, in a worker: takes namespaces on, and forks the process beside the first.
 
     launcher → worker    JOIN and a plan, with: the status socket, the container's pidfd, standard streams
 
@@ -19,7 +19,7 @@ from wherryd.kernel.cgroups import open_cgroup, open_tasks
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.namespaces import FLAGS
 from wherryd.kernel.pty import open_pty, set_size
-from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, setns
+from wherryd.kernel.syscalls import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_PARENT, setns
 from wherryd.launcher import child, user
 from wherryd.launcher.status import Status
 
@@ -34,9 +34,13 @@ _NULL = os.makedev(1, 3)
 
 
 class Join:
-    """One process on its way into a container. `step` names where it is, `entered` what to come back from."""
+    """One process on its way into a container. `step` names where it is, `entered` what to come back from.
 
-    entered = sum(FLAGS.values())
+    The cgroup namespace is the child's to enter: from inside, the launcher's own group cannot be seen, and
+    where v2 is mounted with nsdelegate, as systemd does, a clone from there into a group is ENOENT.
+    """
+
+    entered = sum(FLAGS.values()) & ~CLONE_NEWCGROUP
 
     def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore) -> None:
         self.plan = plan
@@ -64,7 +68,8 @@ class Join:
         who = user.resolve_again(self.plan.user)
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
-        program = child.prepare_join(self.plan, who, stdio, tasks, self.status.fd, bounding.present)
+        fds = self._container, self.status.fd
+        program = child.prepare_join(self.plan, who, stdio, tasks, fds, bounding.present)
         self._fork(program, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:
