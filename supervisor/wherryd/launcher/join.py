@@ -3,8 +3,10 @@
     launcher → worker    JOIN and a plan, with: the status socket, the container's pidfd, standard streams
 
 The container runs meanwhile and may be hostile. It sees nothing of us: the worker is in none of its pid
-namespaces, and its child is not dumpable before it executes, so that nobody can trace it or open its
-descriptors, of which all but 0, 1 and 2 are closed by its first calls.
+namespaces, and its child is not dumpable before it executes, so that nobody can trace it, reach its memory
+(which is ours, see `may_share`) or open its descriptors, of which all but 0, 1 and 2 are closed by its first
+calls. What it can do is kill the child: by a signal, which ends that alone, or by having its cgroup run out
+of memory in that very moment, which may end us, too; then that exec has failed, and there will be another us.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherryd.kernel.program import Program
     from wherryd.launcher.bounding import Bounding
-    from wherryd.launcher.exec_plan import ExecPlan
+    from wherryd.launcher.exec_plan import ExecPlan, Sandbox
     from wherryd.launcher.oom import OomScore
 
 _NULL = os.makedev(1, 3)
@@ -70,7 +72,7 @@ class Join:
         self.step = "clone"
         fds = self._container, self.status.fd
         program = child.prepare_join(self.plan, who, stdio, tasks, fds, bounding.present)
-        self._fork(program, cgroup, terminal)
+        self._fork(program, who, cgroup, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:
         master, slave = open_pty("/dev/pts/ptmx")
@@ -85,15 +87,24 @@ class Join:
         null = -1 if len(given) == 3 else _null()  # noqa: PLR2004 - each of the standard streams
         return given.get(0, null), given.get(1, null), given.get(2, null)
 
-    def _fork(self, program: Program, cgroup: int, terminal: tuple[int, int] | None) -> None:
+    def _fork(self, program: Program, who: user.User, cgroup: int, terminal: tuple[int, int] | None) -> None:
         os.umask(self.plan.sandbox.umask)
         try:
             self._oom.set(self.plan.sandbox.oom_score_adj)
-            # A copy of our memory: the container's other processes must not reach the original.
-            process = program.start_copy(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
+            start = program.start if may_share(self.plan.sandbox, who) else program.start_copy
+            process = start(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
         finally:
             self._oom.restore()
         self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
+
+
+def may_share(sandbox: Sandbox, who: user.User) -> bool:
+    """Say whether the child may share our memory until it executes, with the container's processes around it.
+
+    They reach into memory that is not dumpable with CAP_SYS_PTRACE only (ptrace(2)). A change of user makes
+    it what fs.suid_dumpable says, for a moment. For either there is a copy.
+    """
+    return "sys_ptrace" not in sandbox.capabilities and (who.uid, who.gid) == (0, 0)
 
 
 def _check(numbers: tuple[int, ...], streams: list[int]) -> None:
