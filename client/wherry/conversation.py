@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from wherry.streams import STDERR_FD, STDOUT_FD
 from wherry_protocol.typed import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MOMENT = 3
 """Milliseconds. Who prints more than a pipe holds may have to wait for so long, once."""
+
+AT_ONCE = 0.0001
+"""Seconds in which the end of a command that has closed what it printed to is told."""
 
 _CHUNK = 1 << 16
 
@@ -62,8 +66,8 @@ class Conversation:
         sources = self._process.sources
         ready = ready_of(MOMENT, *sources, closing=next(iter(self._outputs), None))
         if ready and ready.keys().isdisjoint(sources):
-            self._read(ready_of(0, *self._outputs))  # its end is on its way
-            ready = ready_of(MOMENT, *sources)
+            self._read(ready_of(0, *self._outputs))
+            ready = _ready_at_once(sources) or ready_of(MOMENT, *sources)
         if ready:
             self._receive(ready)
 
@@ -129,3 +133,14 @@ def ready_of(
     if into is not None:
         poll.register(into, select.POLLOUT)
     return dict(poll.poll(milliseconds))
+
+
+def _ready_at_once(fds: tuple[int, ...]) -> dict[int, int]:
+    """Return which descriptors can be read, looking again and again for as long as to fall asleep takes."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    until = time.monotonic() + AT_ONCE
+    while not (ready := poll.poll(0)) and time.monotonic() < until:
+        os.sched_yield()
+    return dict(ready)
