@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from wherryd.kernel import failpoints
 from wherryd.kernel.cgroups import open_cgroup, open_tasks
@@ -34,6 +35,23 @@ if TYPE_CHECKING:
 
 _NULL = os.makedev(1, 3)
 
+_FRESH = 0.005
+"""Seconds for which cgroups that were opened ahead of an order are good: no container ends and starts in them."""
+
+
+class Groups:
+    """A container's cgroups, open for a process to join. `v1` are tasks files. Raises KernelError."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._opened = time.monotonic()
+        self.v2 = open_cgroup(sandbox.cgroup)
+        self.v1 = tuple(map(open_tasks, sandbox.v1_cgroups))
+
+    def are_of(self, sandbox: Sandbox) -> bool:
+        """Say whether they are a container's still: its next run has others of the same name."""
+        return sandbox is self._sandbox and time.monotonic() < self._opened + _FRESH
+
 
 class Join:
     """One process on its way into a container. `step` names where it is, `entered` what to come back from.
@@ -44,10 +62,11 @@ class Join:
 
     entered = sum(FLAGS.values()) & ~CLONE_NEWCGROUP
 
-    def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore) -> None:
+    def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore, ahead: Groups | None) -> None:
         self.plan = plan
         self.step = "plan"
         self._oom = oom
+        self._ahead = ahead
         status, self._container, *self._streams = fds
         self.status = Status(status)
 
@@ -56,8 +75,8 @@ class Join:
         failpoints.hit("worker.join")
         bounding.narrow(self.plan.sandbox.capabilities)
         self.step = "cgroup"
-        cgroup = open_cgroup(self.plan.sandbox.cgroup)
-        tasks = tuple(map(open_tasks, self.plan.sandbox.v1_cgroups))
+        ahead = self._ahead
+        groups = ahead if ahead is not None and ahead.are_of(self.plan.sandbox) else Groups(self.plan.sandbox)
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
@@ -71,8 +90,8 @@ class Join:
         _own(who, stdio, terminal=terminal is not None)
         self.step = "clone"
         fds = self._container, self.status.fd
-        program = child.prepare_join(self.plan, who, stdio, tasks, fds, bounding.present)
-        self._fork(program, who, cgroup, terminal)
+        program = child.prepare_join(self.plan, who, stdio, groups.v1, fds, bounding.present)
+        self._fork(program, who, groups.v2, terminal)
 
     def _open_terminal(self) -> tuple[int, int]:
         master, slave = open_pty("/dev/pts/ptmx")
