@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _NULL = os.makedev(1, 3)
 
 _FRESH = 0.005
-"""Seconds for which cgroups that were opened ahead of an order are good: no container ends and starts in them."""
+"""Seconds for which cgroups that were opened ahead of an order are good. No container starts anew in them."""
 
 
 class Groups:

@@ -48,6 +48,7 @@ class Loop:
         self._begun: list[Entry] = []
         self._moment = Moment(listener.fileno(), signals)
         self._peer: Peer | None = None
+        self._spare_pair: tuple[_socket.socket, _socket.socket] | None = None
         self._crew = Crew(self._watch, self._unwatch, nofile)
         self._requests: dict[str, Callable[..., None]] = {
             "spawn": self._spawn,
@@ -217,14 +218,24 @@ class Loop:
 
     def _open_status(self, entry: Entry) -> int:
         """Give the entry our end of its status socket and return the other."""
-        ours, status = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
-        # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
-        self._watch(ours.fileno(), lambda _events: self._on_status(entry, ours), 0)
+        ours, status = self._spare_pair or self._status_pair()
+        self._spare_pair = None
+        self._handlers[ours.fileno()] = lambda _events: self._on_status(entry, ours)
         entry.watch(ours)
         return status.detach()
 
+    def _status_pair(self) -> tuple[_socket.socket, _socket.socket]:
+        pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
+        # No events asked for: what wakes us is the hang-up, when everybody has told what there is to tell.
+        self._poll.register(pair[0].fileno(), 0)
+        return pair
+
     def _expect(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
         self._crew.wake()
+        try:
+            self._spare_pair = self._spare_pair or self._status_pair()
+        except OSError:
+            return  # no descriptor is left: whoever needs the pair is told
 
     def _give_back(self, entry: Entry, given: list[int]) -> None:
         """Undo `_open_status`, and close what was to go with an order."""
