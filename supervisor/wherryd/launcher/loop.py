@@ -67,6 +67,7 @@ class Loop:
     def run(self) -> None:
         """Serve until there is no reason to."""
         self._crew.hire()
+        self._make_ahead()
         while self._peer or self._entries:
             peer = None if self._crew.behind else self._peer
             if peer and self._moment.wait(peer.fileno(), *self._crew.busy):
@@ -207,6 +208,7 @@ class Loop:
             return
         self._entries[name] = entry
         self._moment.begin(entry)
+        self._make_ahead()
         failpoints.hit("launcher.ordered")
 
     def _join_order(self, entry: Entry, lifeline: bool, needs: int, plan: bytes, fds: list[int]) -> Order:
@@ -230,12 +232,15 @@ class Loop:
         self._poll.register(pair[0].fileno(), 0)
         return pair
 
-    def _expect(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
-        self._crew.wake()
+    def _make_ahead(self) -> None:
+        """Make the pair of status sockets for the next start."""
         try:
             self._spare_pair = self._spare_pair or self._status_pair()
         except OSError:
-            return  # no descriptor is left: whoever needs the pair is told
+            return  # no descriptor is left: whose start needs it is told
+
+    def _expect(self, *, fds: list[int]) -> None:  # noqa: ARG002 - every request has it
+        self._crew.wake()
 
     def _give_back(self, entry: Entry, given: list[int]) -> None:
         """Undo `_open_status`, and close what was to go with an order."""
