@@ -9,7 +9,7 @@ import pytest
 import trio
 from launching import TIMEOUT, Ground, finish
 
-from wherryd.launcher.exec_plan import beside
+from wherryd.launcher.exec_plan import Sandbox, beside
 from wherryd.launcher.handle import open_launcher
 from wherryd.launcher.plan import Plan
 
@@ -28,9 +28,9 @@ done | sort -u
 
 
 async def enter(launcher: Launcher, plan: Plan, container: Spawned, *command: str, user: str = "") -> None:
-    joined = await launcher.join(
-        beside(plan, id="e" * 64, args=command, streams=(), user=user), b"", container.pidfd, ()
-    )
+    own = {"id": "e" * 64, "args": command, "streams": (), "user": user}
+    sandbox = Sandbox.of(plan, memory_bounded=False)
+    joined = await launcher.join(beside(plan, sandbox=sandbox, **own), b"", container.pidfd, ())
     os.close(joined.pidfd)
     await launcher.wait_exit("e" * 64)
     launcher.release("e" * 64)

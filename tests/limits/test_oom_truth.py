@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.forms import rounds, within
 
-from wherry import ContainerFailed, ExitStatus, HealthCheck, RunSpec
+from wherry import Conflict, ContainerFailed, ExitStatus, HealthCheck, RunSpec
 from wherry_protocol.limits import Limits
 from wherryd.kernel.hierarchies import find_hierarchies
 
@@ -311,6 +312,25 @@ def test_an_exec_that_was_killed_says_so(wherryd: Daemon, busybox: Path) -> None
         assert client.inspect(created.id).summary.state == "running"
         assert await_oom(client, created.id, 0) == ("child", 1), "told some 20 ms later"
         assert len(ooms(client, created.id)) == 1
+
+
+def test_execs_where_memory_has_run_out_are_killed_or_run(wherryd: Daemon, busybox: Path) -> None:
+    """The kernel may take its first process for the largest, too: then it is started again."""
+    outcomes: Counter[str] = Counter()
+    with wherryd.client() as client:
+        created = client.run_detached(spec(busybox, "sh", "-c", f"while :; do {HOG}; done"))
+        for _ in range(rounds(short=100, long=2000)):
+            try:
+                ended = client.exec(created.id, ["true"]).exit
+            except Conflict:
+                client.wait(created.id)
+                client.start(created.id)
+                outcomes["not running"] += 1
+            else:
+                assert ended.exit_code in (0, 137), ended
+                outcomes[f"exit {ended.exit_code}"] += 1
+    print(outcomes)
+    assert outcomes["exit 0"], outcomes
 
 
 def test_a_probe_that_was_killed_says_so(wherryd: Daemon, busybox: Path) -> None:

@@ -20,7 +20,10 @@ JOIN = "join"
 
 
 class Sandbox(Frozen):
-    """What every process of a container has in common, in terms of the container's own plan."""
+    """What every process of a container has in common, in terms of the container's own plan.
+
+    `memory_bounded`: its cgroup may run out of memory while the rest of the machine has some.
+    """
 
     title: str
     cgroup: str
@@ -31,11 +34,13 @@ class Sandbox(Frozen):
     capabilities: tuple[str, ...]
     no_new_privileges: bool
     seccomp: bytes | None
+    memory_bounded: bool
 
     @classmethod
-    def of(cls, plan: Plan) -> Sandbox:
+    def of(cls, plan: Plan, *, memory_bounded: bool = True) -> Sandbox:
         """Return that of a container."""
-        return cls(**{name: plan.__dict__[name] for name in cls.fields()})
+        fields = {name: plan.__dict__[name] for name in cls.fields() if name in plan.__dict__}
+        return cls(**fields, memory_bounded=memory_bounded)
 
     @classmethod
     def from_wire(cls, fields: Any) -> Sandbox:

@@ -5,8 +5,7 @@
 The container runs meanwhile and may be hostile. It sees nothing of us: the worker is in none of its pid
 namespaces, and its child is not dumpable before it executes, so that nobody can trace it, reach its memory
 (which is ours, see `may_share`) or open its descriptors, of which all but 0, 1 and 2 are closed by its first
-calls. What it can do is kill the child: by a signal, which ends that alone, or by having its cgroup run out
-of memory in that very moment, which may end us, too; then that exec has failed, and there will be another us.
+calls.
 """
 
 from __future__ import annotations
@@ -121,9 +120,11 @@ def may_share(sandbox: Sandbox, who: user.User) -> bool:
     """Say whether the child may share our memory until it executes, with the container's processes around it.
 
     They reach into memory that is not dumpable with CAP_SYS_PTRACE only (ptrace(2)). A change of user makes
-    it what fs.suid_dumpable says, for a moment. For either there is a copy.
+    it what fs.suid_dumpable says, for a moment. And when the container is out of memory, the child would be
+    the largest of its processes, and the kernel would kill it, and us with it. For each there is a copy.
     """
-    return "sys_ptrace" not in sandbox.capabilities and (who.uid, who.gid) == (0, 0)
+    reachable = "sys_ptrace" in sandbox.capabilities or (who.uid, who.gid) != (0, 0)
+    return not reachable and not sandbox.memory_bounded
 
 
 def _check(numbers: tuple[int, ...], streams: list[int]) -> None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 _msgpack: Any = msgpack
 
-VERSION = 8
+VERSION = 9
 """Raised with every change: both ends are the same release, except across an upgrade."""
 
 HOLDING_SINCE = 4

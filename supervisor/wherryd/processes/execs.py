@@ -156,7 +156,8 @@ class Execs:
         """Return what a container's processes have in common; who executes one in it executes more."""
         last = self._last
         if last is None or last[0] != container.id or last[1] is not container.config:
-            sandbox = Sandbox.of(self._services.plan_of(container.id, container.config))
+            plan = self._services.plan_of(container.id, container.config)
+            sandbox = Sandbox.of(plan, memory_bounded=container.config.spec.limits.memory is not None)
             last = self._last = container.id, container.config, sandbox
         return last[2]
 
