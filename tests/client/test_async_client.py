@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import generate_verbs
 import pytest
+from support.forms import within
 
 from wherry import (
     AsyncClient,
@@ -83,7 +84,7 @@ async def test_run_with_input(fake: FakeSupervisor) -> None:
     fake.on(RunAttached, counts_input)
     fake.on(CloseStdin, lambda _call: None)
     async with AsyncClient(fake.run_dir, autostart=False) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(within(20)):
             result = await client.run(SPEC, input=b"x" * (4 << 20))
     assert (result.name, result.exit_code, result.stdout) == ("busy_bee", 0, str(4 << 20).encode())
 
@@ -99,7 +100,7 @@ async def test_a_command_that_ends_before_its_input_is_no_error(fake: FakeSuperv
     fake.on(RunAttached, deaf)
     fake.on(CloseStdin, lambda _call: None)
     async with AsyncClient(fake.run_dir, autostart=False) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(within(20)):
             assert (await client.run(SPEC, input=b"x" * (1 << 20))).exit_code == 4
 
 

@@ -221,7 +221,7 @@ def test_stop_against_exec_has_a_legal_outcome_each_time(client: Client, busybox
         assert result.exit_code in (3, 137), result
 
     async def limited() -> None:
-        with trio.fail_after(100):
+        with trio.fail_after(within(100)):
             await race()
 
     trio.run(limited)

@@ -10,6 +10,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import trio
+from support.forms import within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +97,6 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
 
 async def first_progress(progress: list[Any]) -> None:
     """Wait until the worker has read something."""
-    with trio.fail_after(20):
+    with trio.fail_after(within(20)):
         while not progress:
             await trio.sleep(0.005)

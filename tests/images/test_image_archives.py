@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 import zstandard
+from support.forms import within
 from support.imagekit import (
     OTHER,
     Built,
@@ -216,12 +217,12 @@ async def test_load_that_is_cancelled_takes_nobodys_layers(
             await store.load(first)
 
     async def patient() -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(within(30)):
             await store.load(second)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(given_up)
-        with trio.fail_after(20):
+        with trio.fail_after(within(20)):
             while not layer_extractions:
                 await trio.sleep(0.001)
         nursery.start_soon(patient)

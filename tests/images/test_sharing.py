@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from support.forms import within
 from tarkit import member, random_tar, tar_bytes
 
 from wherry_protocol.errors import BadRequest, ImageError, NoSpace, NotFound
@@ -165,7 +166,7 @@ async def test_everything_is_known_again_after_a_restart(
     before = await store.import_archive(kept, "kept")
     gone = await store.import_archive(lost, "lost")
     layers = state / "images/layers"
-    with trio.fail_after(30):
+    with trio.fail_after(within(30)):
         # Both are being made durable meanwhile, and then get their last file.
         while len(list(layers.glob("*/layer.json"))) < 2 or list(layers.glob("*/settling.json")):
             await trio.sleep(0.01)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from launching import children, finish, settled
+from support.forms import within
 from support.netns import Place
 
 from wherryd.containers.files import Taken
@@ -83,7 +84,7 @@ async def output(launcher: Launcher, plan: Plan) -> str:
 async def prepare(ground: Ground, launcher: Launcher, spare: Path, **spec: Any) -> str:
     """Run a container whose successor is promised a directory; return the namespace that is made for it."""
     await output(launcher, ground.plan("true", taken=Taken(successor=str(spare)), **spec))
-    with trio.fail_after(10):
+    with trio.fail_after(within(10)):
         while not (ready := ready_namespaces(launcher)):
             await trio.sleep(0.005)
     await trio.sleep(0.1)  # the namespace is there before its root is, and until then another worker serves

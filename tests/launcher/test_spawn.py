@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from launching import Ground, finish, output, read_all, run, run_plan
+from support.forms import within
 
 from wherry_protocol.run_spec import Tmpfs, Ulimit, Volume
 from wherryd.launcher.handle import SpawnFailed, open_launcher
@@ -49,7 +50,7 @@ async def test_stdout_and_stderr_stay_apart(ground: Ground) -> None:
 async def test_a_mebibyte_fits_the_pipe_before_anybody_reads(ground: Ground) -> None:
     async with open_launcher(ground.run_dir) as launcher:
         spawned = await launcher.spawn(ground.plan("dd", "if=/dev/zero", "bs=4096", "count=256"))
-        with trio.fail_after(20):
+        with trio.fail_after(within(20)):
             ended = await launcher.wait_exit(spawned.id)
         assert ended.code == 0, "the writer waited for a reader"
         _, out, _ = await finish(launcher, spawned)
@@ -67,7 +68,7 @@ async def test_stdin_pipe_carries_bytes_and_its_end(ground: Ground) -> None:
         os.write(spawned.stdin, b"hello")
         os.close(spawned.stdin)
         launcher.close_stdin(spawned.id)
-        with trio.fail_after(20):
+        with trio.fail_after(within(20)):
             assert await read_all(spawned.stdout) == b"hello"
             await read_all(spawned.stderr)
             assert (await launcher.wait_exit(spawned.id)).code == 0
@@ -84,7 +85,7 @@ async def test_terminal_has_its_size_and_is_the_console(ground: Ground) -> None:
         assert spawned.tty is not None
         assert (spawned.stdin, spawned.stderr) == (None, None)
         assert None not in (spawned.stdout, spawned.staging), "the pipe to the log is not held"
-        with trio.fail_after(20):
+        with trio.fail_after(within(20)):
             assert (await launcher.wait_exit(spawned.id)).code == 0
         text = os.read(spawned.tty, 65536).decode()
         spawned.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trio
 import trio.testing
+from support.forms import within
 from support.groupkit import group_of, tree_of
 
 from wherry import RunSpec
@@ -124,7 +125,7 @@ async def _die_early(container: Any, services: Any, group: Group, heard: trio.Ev
             await trio.testing.wait_all_tasks_blocked(0.2)
             container.pid, container.oom = first.pid, OomState()
             container.run = SimpleNamespace(pidfd=pidfd_open(first.pid))
-            with watch.watching(container, group), trio.fail_after(10):
+            with watch.watching(container, group), trio.fail_after(within(10)):
                 await heard.wait()
             os.close(container.run.pidfd)
             nursery.cancel_scope.cancel()

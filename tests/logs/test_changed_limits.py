@@ -9,6 +9,7 @@ import pytest
 import trio
 from logbench import Bench, write_all_and_close
 from support.disk import tmpfs
+from support.forms import within
 
 from wherryd.logs.limits import LogLimits
 from wherryd.logs.log import Log
@@ -54,7 +55,7 @@ async def print_more(bench: Bench, writing: int, size: int) -> None:
 
 
 async def settled(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(within(20)):
         while not condition():
             await trio.sleep(0.01)
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from logbench import Bench, write_all_and_close
 from support.disk import tmpfs
-from support.forms import rounds
+from support.forms import rounds, within
 
 from wherryd.logs.limits import LogLimits
 from wherryd.logs.log import Log
@@ -64,7 +64,7 @@ async def printed(first: int, last: int, writing: int) -> None:
         for at in range(0, len(data), 3001):
             os.write(writing, data[at : at + 3001])
 
-    with trio.fail_after(30):
+    with trio.fail_after(within(30)):
         await trio.to_thread.run_sync(write)
 
 
@@ -97,7 +97,7 @@ async def test_lines_printed_are_lines_kept_and_lines_dropped(
             assert "does not wait" in bench.log.trouble
             assert bench.log.dropped.lines > sum(lines for _, lines in told)
             (small_disk / "filler").unlink()
-            with trio.fail_after(5):
+            with trio.fail_after(within(5)):
                 while bench.log.trouble is not None:
                     await trio.sleep(0.01)
         os.close(writing)
@@ -125,7 +125,7 @@ async def test_what_is_missing_stands_where_it_is_missing(pump: LogPump, small_d
     fill(small_disk / "filler")
     await trio.to_thread.run_sync(write_all_and_close, writing, (b"y" * 99 + b"\n") * 1000)
     (small_disk / "filler").unlink()
-    with trio.fail_after(5):
+    with trio.fail_after(within(5)):
         await bench.log.wait_drained()
     for _ in range(2):
         chunks = await bench.chunks()

@@ -168,7 +168,7 @@ async def test_a_grandchild_that_keeps_the_pipe_is_given_up(bench: Bench) -> Non
     writing = bench.pipe()
     os.write(writing, b"before\n")
     bench.log.detach_stragglers()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         await bench.log.wait_drained()
     assert await bench.text() == b"before\n"
     with pytest.raises(BrokenPipeError):
@@ -183,7 +183,7 @@ async def test_giving_up_ends_even_when_the_straggler_floods(bench: Bench) -> No
     try:
         await bench.grown(1 << 20)
         bench.log.detach_stragglers()
-        with trio.fail_after(1):
+        with trio.fail_after(within(1)):
             await bench.log.wait_drained()
     finally:
         process.kill()
@@ -214,7 +214,7 @@ async def test_closing_a_log_closes_its_descriptors(bench: Bench) -> None:
     os.write(writing, b"x")
     await bench.grown(1)
     bench.log.close()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         while True:
             try:
                 os.write(writing, b"x")
@@ -248,7 +248,7 @@ async def test_a_terminal_is_read_to_its_end(bench: Bench) -> None:
     bench.pump.attach(bench.log, {1: master}, tty=True)
     data = bytes(range(256)) * 400
     await trio.to_thread.run_sync(write_all_and_close, slave, data)
-    with trio.fail_after(5):
+    with trio.fail_after(within(5)):
         await bench.log.wait_drained()
     assert Path(data_path(bench.log.directory)).read_bytes() == data
 
@@ -259,7 +259,7 @@ async def test_a_terminals_last_words_survive_giving_up(bench: Bench) -> None:
     bench.pump.attach(bench.log, {1: master}, tty=True)
     os.write(slave, b"here")
     bench.log.detach_stragglers()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         await bench.log.wait_drained()
     assert await bench.text() == b"here"
     os.close(slave)

@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from logbench import Bench, write_all_and_close
+from support.forms import within
 
 from wherryd.logs.index import Record
 from wherryd.logs.log import Log
@@ -75,7 +76,7 @@ async def test_a_follower_that_reads_nothing_does_not_slow_the_writer(bench: Ben
     async with aclosing(read(bench.log, follow=True)) as idle, aclosing(read(bench.log)) as later:
         os.write(writing, b"first\n")
         assert (await anext(idle)).data == b"first\n"
-        with trio.fail_after(5):
+        with trio.fail_after(within(5)):
             await trio.to_thread.run_sync(write_all_and_close, writing, bytes(16 << 20))
             await bench.log.wait_drained()
         assert sum([len(chunk.data) async for chunk in later]) == 6 + (16 << 20)
@@ -92,13 +93,13 @@ async def test_a_follower_ends_with_the_run_and_not_before(bench: Bench) -> None
         assert waited.cancelled_caught
     os.close(writing)
     await bench.log.wait_drained()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         assert await bench.text(follow=True) == b"a"
 
 
 async def test_followers_of_a_removed_container_end(bench: Bench) -> None:
     writing = bench.pipe()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(bench.text, follow=True))
             await trio.testing.wait_all_tasks_blocked()
@@ -214,7 +215,7 @@ async def test_following_until_a_time_ends_then(bench: Bench) -> None:
     writing = bench.pipe()
     os.write(writing, b"x")
     await bench.grown(1)
-    with trio.fail_after(2):
+    with trio.fail_after(within(2)):
         assert await bench.text(follow=True, until=time.time_ns() + 10**8) == b"x"
     os.close(writing)
 

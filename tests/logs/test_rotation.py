@@ -14,9 +14,10 @@ import pytest
 import trio
 import trio.testing
 from logbench import Bench, write_all_and_close
-from support.forms import rounds
+from support.forms import rounds, within
 
 from wherryd.kernel import failpoints
+from wherryd.logs import shelf
 from wherryd.logs.limits import LogLimits
 from wherryd.logs.log import Log
 from wherryd.logs.pieces import data_path, index_path, kept_data, kept_places
@@ -96,7 +97,7 @@ async def test_ten_followers_see_each_line_once_over_a_thousand_rotations(
         seen.append(bytes(mine))
 
     writing = bench.pipe()
-    with trio.fail_after(60):
+    with trio.fail_after(within(60)):
         async with trio.open_nursery() as nursery:
             for pause in range(FOLLOWERS):
                 nursery.start_soon(follow, pause)
@@ -108,7 +109,7 @@ async def test_ten_followers_see_each_line_once_over_a_thousand_rotations(
 
 
 async def _until(true: Any) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(within(5)):
         while not true():
             await trio.sleep(0.002)
 
@@ -124,7 +125,7 @@ async def test_a_reader_who_stands_still_is_told_exactly_what_he_missed(
     os.write(writing, data[:64])
     async with aclosing(read(bench.log, follow=True)) as chunks:
         first = await anext(chunks)
-        with trio.fail_after(10):
+        with trio.fail_after(within(10)):
             await trio.to_thread.run_sync(write_all_and_close, writing, data[64:])
             await bench.log.wait_drained()
         rest = [chunk async for chunk in chunks]
@@ -239,8 +240,11 @@ async def test_a_terminal_is_rotated_too(pump: LogPump, tmp_path: Path) -> None:
     assert await bench.text() == data[-3 * KIB - len(data) % KIB :]
 
 
-async def test_tail_of_the_path_by_name_gets_every_line(pump: LogPump, tmp_path: Path) -> None:
+async def test_tail_of_the_path_by_name_gets_every_line(
+    pump: LogPump, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tail that everybody has: he is waited for where he has not found the next file yet."""
+    monkeypatch.setattr(shelf, "NAME_PATIENCE", within(shelf.NAME_PATIENCE))
     bench = bench_of(pump, tmp_path)
     data = numbered(0, rounds(short=5_000, long=100_000))
     path = data_path(tmp_path)
@@ -251,7 +255,7 @@ async def test_tail_of_the_path_by_name_gets_every_line(pump: LogPump, tmp_path:
         writing = bench.pipe()
         os.write(writing, b"line 0\n")
         await _until(lambda: out.stat().st_size)
-        with trio.fail_after(60):
+        with trio.fail_after(within(60)):
             await trio.to_thread.run_sync(write_all_and_close, writing, data[7:])
             await bench.log.wait_drained()
         await _until(lambda: out.stat().st_size >= len(data))
@@ -301,7 +305,7 @@ async def test_a_disk_that_takes_no_new_file_is_waited_for(pump: LogPump, tmp_pa
             await trio.sleep(0.6)  # two tries
             assert len(told) == 1
             mend()
-            with trio.fail_after(5):
+            with trio.fail_after(within(5)):
                 await bench.log.wait_drained()
         text = await bench.text()
         assert data.endswith(text)

@@ -11,6 +11,7 @@ import pytest
 import trio
 from logbench import Bench, write_all_and_close
 from support.disk import tmpfs
+from support.forms import within
 
 from wherryd.logs.index import RECORD_SIZE
 from wherryd.logs.log import Log
@@ -60,7 +61,7 @@ async def test_a_full_disk_makes_the_container_wait_and_loses_nothing(bench: Ben
     bench.pump.attach(log, {1: reading})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, write_all_and_close, writing, expected)
-        with trio.fail_after(5):
+        with trio.fail_after(within(5)):
             trouble = await troubles.next()
         assert trouble is not None
         assert trouble.startswith(f"cannot write {small_disk}")
@@ -68,7 +69,7 @@ async def test_a_full_disk_makes_the_container_wait_and_loses_nothing(bench: Ben
         assert log.trouble == trouble
         assert not log.finished
         filler.unlink()
-        with trio.fail_after(1):
+        with trio.fail_after(within(1)):
             assert await troubles.next() is None
         await log.wait_drained()
     assert Path(data_path(small_disk)).read_bytes() == expected
@@ -81,7 +82,7 @@ async def test_a_neighbour_goes_on_while_one_disk_is_full(bench: Bench, small_di
     writing = bench.pipe()
     os.write(writing, b"fine\n")
     os.close(writing)
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         await bench.log.wait_drained()
     stuck.close()
 
@@ -105,7 +106,7 @@ async def test_giving_up_on_a_full_disk_still_keeps_what_the_pipe_holds(
         await trio.lowlevel.checkpoint()
     assert not stuck.finished
     (small_disk / "filler").unlink()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         await stuck.wait_drained()
     assert Path(data_path(small_disk)).read_bytes() == bytes(65536)
     os.close(writing)
@@ -119,7 +120,7 @@ async def _stuck(pump: LogPump, disk: Path) -> tuple[Log, int]:
     reading, writing = os.pipe()
     os.write(writing, bytes(65536))
     pump.attach(log, {1: reading})
-    with trio.fail_after(5):
+    with trio.fail_after(within(5)):
         assert await troubles.next() is not None
     return log, writing
 
@@ -158,7 +159,7 @@ async def test_logging_goes_on_after_somebody_meddled_with_the_files(bench: Benc
         }[deed]()
         await trio.sleep(0.002)  # beyond the millisecond in which a record is shared
         os.write(writing, b"new line\n")
-        with trio.fail_after(1):
+        with trio.fail_after(within(1)):
             await _until(lambda: b"".join(seen) == b"old line\nnew line\n")
         os.close(writing)
     kept = {"cut": b"old ", "remove index": b"old line\n"}.get(deed, b"")
@@ -175,7 +176,7 @@ async def _follow(bench: Bench, seen: list[bytes]) -> None:
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    with trio.fail_after(2):
+    with trio.fail_after(within(2)):
         while not true():
             await trio.sleep(0.001)
 
@@ -192,10 +193,10 @@ async def test_a_link_put_in_the_logs_place_is_not_followed(bench: Bench, tmp_pa
     path.unlink()
     path.symlink_to(victim)
     os.write(writing, b"two\n")
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         assert str(path) in str(await troubles.next())
     path.unlink()
-    with trio.fail_after(1):
+    with trio.fail_after(within(1)):
         assert await troubles.next() is None
     assert path.read_bytes() == b"two\n"
     assert victim.read_bytes() == b""
