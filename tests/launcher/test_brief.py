@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from launching import TIMEOUT, Ground, finish
+from support.forms import within
 
 from wherryd.launcher.exec_plan import beside
 from wherryd.launcher.handle import Exit, open_launcher
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Plan
 
 NAME = "e" * 64
+TRIES = 10
 
 
 @asynccontextmanager
@@ -50,8 +52,10 @@ async def test_every_end_is_told_whether_or_not_it_comes_in_a_moment(
     ground: Ground, script: str, expected: Exit
 ) -> None:
     async with container(ground) as (launcher, plan, spawned):
-        together = 0
-        for _ in range(10):
+        together = tried = 0
+        # Where each takes longer than a moment most of the time, until one does not.
+        while tried < TRIES or (not together and tried < within(TRIES)):
+            tried += 1
             asked = await ask(launcher, plan, spawned.pidfd, script)
             if asked.ran is not None:
                 together += 1

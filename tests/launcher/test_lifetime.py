@@ -178,6 +178,32 @@ async def test_next_launcher_has_what_a_dead_one_held(ground: Ground) -> None:
     await wait_gone(kept)
 
 
+async def test_what_a_supervisor_said_last_is_obeyed_though_the_next_one_is_there(ground: Ground) -> None:
+    """The launcher comes to it late, and finds both: what each of them said, and that the first is gone."""
+    async with open_launcher(ground.run_dir) as launcher:
+        plans = [ground.plan("cat", stdin=True) for _ in range(3)]
+        started = [await launcher.spawn(plan) for plan in plans]
+        pid = launcher.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        for each in started:
+            launcher.close_stdin(each.id)
+            each.close()
+    async with trio.open_nursery() as nursery:
+
+        async def succeed() -> None:
+            async with open_launcher(ground.run_dir) as launcher:
+                assert launcher.pid == pid
+                assert [each.stdin for each in launcher.adopted] == [None] * len(plans), "it was not told of"
+                for each in launcher.adopted:
+                    assert (await finish(launcher, each))[0].code == 0
+
+        nursery.start_soon(succeed)
+        await trio.testing.wait_all_tasks_blocked()
+        os.kill(pid, signal.SIGCONT)
+    await wait_gone(pid)
+
+
 async def test_start_in_flight_when_the_launcher_dies_fails_clearly(ground: Ground) -> None:
     async with open_launcher(ground.run_dir) as launcher, trio.open_nursery() as nursery:
         pid = launcher.pid

@@ -98,8 +98,9 @@ class Loop:
     # The supervisor
 
     def connect(self, sock: _socket.socket) -> None:
-        """Take a supervisor's connection; an older one is a dead supervisor's."""
-        self._disconnect()
+        """Take a supervisor's connection; an older one is a dead supervisor's, whose last words count."""
+        while self._peer is not None:
+            self._on_peer(select.EPOLLIN)  # ends with a hang-up: there is no more, or none yet
         for entry in self._entries.values():
             entry.brief = False  # another supervisor asked for that
         self._peer = Peer(sock, self._poll)
