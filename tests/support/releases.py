@@ -47,7 +47,7 @@ class Release:
             self._change("wherryd/launcher/wire.py", r"\n(VERSION = )\d+", rf"\n\g<1>{wire.VERSION - 1}")
             self._change("wherryd/launcher/loop.py", r"(os.getpid\(\)), wire.HOLDING_SINCE", r"\1")
             for old, new in (("spawn", "begin"), ("exec", "enter")):
-                self._change("wherryd/launcher/loop.py", f'"{old}": self', f'"{new}": self')
+                self._change("wherryd/launcher/loop.py", f'"{old}": starts', f'"{new}": starts')
                 self._change("wherryd/launcher/requests.py", f'pack."{old}"', f'pack("{new}"')
 
     def delete(self) -> None:

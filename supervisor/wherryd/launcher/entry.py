@@ -191,3 +191,9 @@ def _pipe() -> tuple[int, int]:
             raise
         # a smaller pipe holds less of a burst, and loses nothing
     return read, write
+
+
+def interrupted(entry: Entry) -> tuple[Any, ...]:
+    """Return why a start came to nothing of which nobody has told why."""
+    what = f"signal {entry.exit[1]} ended its process" if entry.exit else "it was called off"
+    return ("set-up", "spawn", None, errno.EINTR, f"{what} while it was being set up")
