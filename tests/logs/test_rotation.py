@@ -244,7 +244,8 @@ async def test_tail_of_the_path_by_name_gets_every_line(
     pump: LogPump, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tail that everybody has: he is waited for where he has not found the next file yet."""
-    monkeypatch.setattr(shelf, "NAME_PATIENCE", within(shelf.NAME_PATIENCE))
+    for bound in ("NAME_PATIENCE", "NAME_TURN"):
+        monkeypatch.setattr(shelf, bound, within(getattr(shelf, bound)))
     bench = bench_of(pump, tmp_path)
     data = numbered(0, rounds(short=5_000, long=100_000))
     path = data_path(tmp_path)

@@ -5,7 +5,8 @@ who are behind: at most EXTRA_FILES, EXTRA_BYTES in all. A reader who has not re
 goes on reading, is waited for; one who stands still is not. He is told what he missed.
 
 Whoever follows the log by its name from outside (`tail -F`) is waited for in the same way, until he has let
-go of the piece that was put aside last: he would not find the one after it.
+go of the piece that was put aside last, and a moment longer: he would not find the one after it, or not read
+it.
 
 Owns the removal of pieces. Used by the one thread that writes the log.
 """
@@ -31,6 +32,12 @@ EXTRA_BYTES = 8 << 20
 NAME_PATIENCE = 1.0
 """Seconds for which one who follows by name is waited for, from when it matters; then he does not follow."""
 
+NAME_TURN = 0.005
+"""Seconds from when he has let go of a piece in which the next one keeps the name. GNU tail, told late of the
+link that a piece was put aside by, opens the next one then, and reads it when it is told of its name: were
+that another's by then, it would go on there, and leave out a whole piece. What a container wrote last waits
+as long, piece by piece, and is to be there soon after its end."""
+
 
 class Shelf:
     """The full pieces in one log's directory. `crowded`: there are more than there should be."""
@@ -43,6 +50,7 @@ class Shelf:
         self._places: list[int] | None = None
         self._left: Piece | None = None
         self._left_at = 0.0
+        self._let_go_at = 0.0
 
     def make_room(self, base: int, now: float) -> bool:
         """Remove what has to go before the piece from `base` on is put aside; say whether that can be now."""
@@ -58,7 +66,7 @@ class Shelf:
         """Take in a piece that was put aside."""
         self._known(piece.base).append(piece.base)
         if rotation.opened_by_others(piece.data):
-            self._left, self._left_at = piece, 0.0
+            self._left, self._left_at, self._let_go_at = piece, 0.0, 0.0
         self.tidy(piece.end(), now)
 
     def tidy(self, end: int, now: float) -> None:
@@ -76,10 +84,15 @@ class Shelf:
         if left is None:
             return False
         self._left_at = self._left_at or now
-        if now - self._left_at < NAME_PATIENCE and rotation.opened_by_others(left.data):
-            return True
-        self._left = None
-        return False
+        if self._let_go_at:
+            waits = now - self._let_go_at < NAME_TURN
+        else:
+            waits = now - self._left_at < NAME_PATIENCE
+            if waits and not rotation.opened_by_others(left.data):
+                self._let_go_at = now
+        if not waits:
+            self._left = None
+        return waits
 
     def _known(self, before: int) -> list[int]:
         if self._places is None:
