@@ -2,8 +2,9 @@
 
 Usage: killed_pump.py DIRECTORY KILLS SEED (pipes | terminal)
 
-Prints how many lines the container wrote to each stream. Forks from one process that has imported
-everything, so that a round takes milliseconds.
+Prints how many lines the container wrote to each stream: more than KILLS, for which it kills on where the
+machine has other things to do. Forks from one process that has imported everything, so that a round takes
+milliseconds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import struct
 import sys
 import time
 import tty
+from mmap import mmap
 from pathlib import Path
 
 import trio
@@ -23,13 +26,15 @@ from wherryd.logs.pump import LogPump
 
 Streams = dict[int, int]
 
+_COUNT = struct.Struct("=I")
+
 
 def line(stream: int, number: int) -> bytes:
     """Return a line whose length and content are its number's own."""
     return b"%d %d %s\n" % (stream, number, b"x" * (number * 7919 % 3000))
 
 
-def write_lines(ends: Streams, stop: int, report: int) -> None:
+def write_lines(ends: Streams, stop: int, report: int, written: mmap) -> None:
     """Be the container: print lines to all streams until `stop` is at end of file."""
     counts = dict.fromkeys(ends, 0)
     os.set_blocking(stop, False)
@@ -39,6 +44,7 @@ def write_lines(ends: Streams, stop: int, report: int) -> None:
             while view:
                 view = view[os.write(fd, view) :]
             counts[stream] += 1
+        _COUNT.pack_into(written, 0, min(counts.values()))
         time.sleep(0.0002)
     os.write(report, " ".join(str(count) for count in counts.values()).encode())
 
@@ -74,10 +80,11 @@ def main(directory: Path, kills: int, seed: int, kind: str) -> None:
     reads, writes, staging = _streams(kind)
     stop, stop_end = os.pipe()
     report, report_end = os.pipe()
+    written = mmap(-1, _COUNT.size)
 
     def container() -> None:
         os.close(stop_end)
-        write_lines(writes, stop, report_end)
+        write_lines(writes, stop, report_end, written)
 
     def supervisor() -> None:
         os.close(stop_end)
@@ -86,11 +93,13 @@ def main(directory: Path, kills: int, seed: int, kind: str) -> None:
     writer = fork(container)
     for fd in (*writes.values(), report_end):
         os.close(fd)
-    for _ in range(kills):
+    killed = 0
+    while killed < kills or _COUNT.unpack_from(written)[0] <= kills:
         victim = fork(supervisor)
         time.sleep(chance.uniform(0.002, 0.016))
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
+        killed += 1
     # The container may wait on a full pipe: the last supervisor empties it.
     last = fork(supervisor)
     os.close(stop_end)
