@@ -147,3 +147,12 @@ def test_only_kernel_uses_ctypes() -> None:
     for path in files("supervisor"):
         if "kernel" not in path.parts:
             assert "ctypes" not in tops(path), path
+
+
+def test_every_task_of_the_supervisor_is_begun_in_one_place() -> None:
+    """Who runs out of memory in one, or while it begins one, must not be waited for: wherryd/no_memory.py."""
+    for path in files("supervisor"):
+        if path.name != "tasks.py":
+            text = path.read_text()
+            assert ".start_soon(" not in text, path
+            assert "trio.open_nursery(" not in text, path

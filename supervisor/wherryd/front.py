@@ -24,6 +24,7 @@ from wherryd.notify import (
     tell_reloading,
     watchdog_interval,
 )
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +49,11 @@ class Front:
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
             inherited or listener.bind(self._path) as listening,
         ):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(listener.serve, listening, verbs, nursery))
+            async with open_nursery() as nursery:
+                start_soon(nursery, partial(listener.serve, listening, verbs, nursery))
                 interval = watchdog_interval()
                 if interval is not None:
-                    nursery.start_soon(pet_watchdog, interval)
+                    start_soon(nursery, pet_watchdog, interval)
                 _settle_memory()
                 journal.info("supervisor ready", pid=os.getpid(), socket=self._path, containers=containers)
                 sd_notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={self._status}")

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from wherry_protocol.errors import BadRequest, Unsupported, WherryError
-from wherryd import __version__, journal
+from wherryd import __version__, journal, no_memory
 from wherryd.directories import DirectoryLocks, Held, make_directories
 from wherryd.settings import Settings, load_settings
 
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _serve(settings, read, _nobody_waits)
     except WherryError as error:
         _die(error, _exit_code(error))
+    except MemoryError:
+        no_memory.end()
 
 
 def _parser() -> argparse.ArgumentParser:

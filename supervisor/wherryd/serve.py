@@ -21,7 +21,7 @@ import trio
 
 from wherry_protocol import SOFTWARE_VERSION
 from wherry_protocol.errors import NoSpace, WherryError
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.cgroups.spares import SpareGroups
 from wherryd.cgroups.tree import plant
 from wherryd.containers.health import HealthWatch
@@ -53,7 +53,7 @@ from wherryd.processes.probe import Prober
 from wherryd.reloading import Reloader
 from wherryd.salvage.copies import Copies
 from wherryd.salvage.opening import open_state
-from wherryd.tasks import guarded
+from wherryd.tasks import guarded, open_nursery, start_soon
 from wherryd.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
@@ -88,13 +88,18 @@ def run(settings: Settings, read: Callable[[], Settings], ready: Callable[[], No
     """
     set_title("wherryd: supervisor")
     sys.setswitchinterval(SWITCH_INTERVAL)
+    no_memory.guard_threads()
     try:
         trio.run(serve, settings, read, ready)
     except BaseExceptionGroup as group:
+        no_memory.ends_us(group)
         # One failure of ours in nested nurseries is still that one failure.
         error = _only(group)
         if isinstance(error, WherryError):
             raise error from None
+        raise
+    except BaseException as error:
+        no_memory.ends_us(error)
         raise
 
 
@@ -126,20 +131,20 @@ async def serve(settings: Settings, read: Callable[[], Settings], ready: Callabl
         pump = LogPump()
         pump.start()
         stack.callback(pump.close)
-        async with open_launcher(settings.run_dir) as launcher, trio.open_nursery() as background:
+        async with open_launcher(settings.run_dir) as launcher, open_nursery() as background:
             services = _services(settings, store, images, launcher, pump, spare_groups)
             stack.callback(services.oom.close)
             services.volumes.recover()
-            background.start_soon(guarded, "state writer", services.records.run)
-            background.start_soon(guarded, "trash", services.trash.run)
+            start_soon(background, guarded, "state writer", services.records.run)
+            start_soon(background, guarded, "trash", services.trash.run)
             sweep_spares(services)
-            background.start_soon(guarded, "spares", services.spares.run)
-            background.start_soon(guarded, "spare cgroups", services.spare_groups.run)
-            background.start_soon(guarded, "log packer", services.packer.run)
-            background.start_soon(guarded, "networks", services.networks.run)
-            background.start_soon(guarded, "OOM watch", partial(services.oom.run, services))
+            start_soon(background, guarded, "spares", services.spares.run)
+            start_soon(background, guarded, "spare cgroups", services.spare_groups.run)
+            start_soon(background, guarded, "log packer", services.packer.run)
+            start_soon(background, guarded, "networks", services.networks.run)
+            start_soon(background, guarded, "OOM watch", partial(services.oom.run, services))
             if scraped is not None:
-                background.start_soon(guarded, "metrics", partial(_serve_scrapers, scraped, services))
+                start_soon(background, guarded, "metrics", partial(_serve_scrapers, scraped, services))
             _tell_of_ourselves(services, "start")
             copies = Copies(settings.records_dir, store, services.registry)
             recovered = partial(_follow, copies, services, background)
@@ -178,7 +183,7 @@ def _follow(copies: Copies, services: Services, background: trio.Nursery) -> Non
     """Have copies follow the database, once both know every container."""
     copies.begin()
     services.records.on_written = copies.note
-    background.start_soon(guarded, "record files", copies.run)
+    start_soon(background, guarded, "record files", copies.run)
 
 
 def _write_last(records: Records, copies: Copies) -> None:
@@ -244,15 +249,15 @@ def _boot_id() -> str:
 async def _serve_containers(
     services: Services, state: Opened, recovered: Callable[[], None], front: Front
 ) -> None:
-    async with trio.open_nursery() as nursery:
+    async with open_nursery() as nursery:
         manager = Manager(services, nursery)
         services.restarts.begin(services, nursery, manager)
         await recover(services, state, nursery, _boot_id())
         recovered()
         services.networks.reclaim()
-        nursery.start_soon(services.networks.restore)
+        start_soon(nursery, services.networks.restore)
         if services.settings.default_network == "bridge":
-            nursery.start_soon(services.networks.prepare)
+            start_soon(nursery, services.networks.prepare)
         execs = Execs(services, nursery)
         execs.adopt()
         services.health.begin(services, nursery, Prober(execs))

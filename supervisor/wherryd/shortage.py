@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from wherry_protocol.errors import Busy
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.kernel.shortage import DESCRIPTORS, MEMORY, shortage
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ async def until_there_is_some(what: str, call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except Exception as error:
+            no_memory.ends_us(error)
             if shortage(error) is None:
                 raise
             if not told:

@@ -11,7 +11,6 @@ What may be lost, and nothing else:
 from __future__ import annotations
 
 import os
-import platform
 import re
 import signal
 import struct
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.forms import within
+from support.ground import TELLS_ORPHANS
 
 from wherry import RunSpec, Volume
 from wherry_protocol.limits import Limits
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from wherry import Client, ExitStatus
 
-TELLS_ORPHANS = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 15)
 PATIENCE = within(20.0)
 PIPE = 1 << 20
 MEMORY = 16 << 20

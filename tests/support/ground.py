@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 
 from wherryd.kernel.namespaces import loopback_up
 from wherryd.kernel.syscalls import CLONE_NEWNET, unshare
+
+TELLS_ORPHANS = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 15)
+"""Whether the kernel tells how a process ended that is no child of whoever asks (PIDFD_INFO_EXIT)."""
 
 _OUTSIDE = "WHERRY_TESTS_OUTSIDE"
 

@@ -52,6 +52,82 @@ def _free(pid: int, number: int) -> int:
 
 
 @contextmanager
+def address_space(pid: int, *, but: int) -> Iterator[None]:
+    """Have a process get no memory beyond what it has, but for so many bytes, while the block runs.
+
+    As with vm.overcommit_memory=2: the kernel refuses it (ENOMEM), and Python raises MemoryError.
+    """
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0])
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + but, before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # it may have ended of that
+            resource.prlimit(pid, resource.RLIMIT_AS, before)
+
+
+class MemoryGroup:
+    """A group of the memory controller around processes of ours, and what they fork: see `memory_group`."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        self._path = path
+        self._limit = path / {1: "memory.limit_in_bytes", 2: "memory.max"}[version]
+        self._used = path / {1: "memory.usage_in_bytes", 2: "memory.current"}[version]
+        self._counts = path / {1: "memory.oom_control", 2: "memory.events"}[version]
+
+    @contextmanager
+    def limited(self, spare: int) -> Iterator[None]:
+        """Let them have what they use now, and so many bytes more, while the block runs."""
+        with suppress(OSError):  # what is used cannot be given back: that is little enough (EBUSY)
+            used = int(self._used.read_text(encoding="ascii"))
+            self._limit.write_text(str(used + spare), encoding="ascii")
+        try:
+            yield
+        finally:
+            self.lift()
+
+    def lift(self) -> None:
+        """Let there be all that they want."""
+        self._limit.write_text("-1" if self._limit.name.endswith("bytes") else "max", encoding="ascii")
+
+    @property
+    def oom_kills(self) -> int:
+        """How many processes of it the kernel has killed."""
+        text = self._counts.read_text(encoding="ascii")
+        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+
+
+@contextmanager
+def memory_group(*pids: int) -> Iterator[MemoryGroup]:
+    """Have processes be in a group of the memory controller of their own while the block runs."""
+    found = find_hierarchies()
+    version = 1 if "memory" in found.v1 else 2
+    parent = found.v1.get("memory") or found.v2
+    if parent is None or (version == 2 and not _enabled(parent)):
+        pytest.skip("no memory controller that a group could have")
+    group = Path(parent, f"wherry-test-{os.getpid()}")
+    homes: dict[int, Path] = {}
+    group.mkdir()
+    limits = MemoryGroup(group, version)
+    try:
+        _enter(group, homes, pids, parent, "memory" if version == 1 else "")
+        yield limits
+    finally:
+        limits.lift()
+        assert wait_for(lambda: _emptied(group, homes, homes[pids[0]])), "the group is not left"
+        group.rmdir()
+
+
+def _enabled(v2: str) -> bool:
+    """Have the groups at the top of v2 have the memory controller; say whether they have."""
+    control = Path(v2, "cgroup.subtree_control")
+    with suppress(OSError):
+        control.write_text("+memory", encoding="ascii")
+    return "memory" in control.read_text(encoding="ascii").split()
+
+
+@contextmanager
 def no_process(*pids: int) -> Iterator[None]:
     """Have processes be refused each fork, and each thread, while the block runs.
 
@@ -62,11 +138,10 @@ def no_process(*pids: int) -> Iterator[None]:
     if parent is None:
         pytest.skip("no pids controller in a v1 hierarchy")
     group = Path(parent, f"wherry-test-{os.getpid()}")
-    homes = {pid: _group_of(pid, parent) for pid in pids}
+    homes: dict[int, Path] = {}
     group.mkdir()
     try:
-        for pid in pids:
-            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        _enter(group, homes, pids, parent, "pids")
         (group / "pids.max").write_text("0", encoding="ascii")
         yield
     finally:
@@ -74,6 +149,14 @@ def no_process(*pids: int) -> Iterator[None]:
         # They fork again, and what they forked ends.
         assert wait_for(lambda: _emptied(group, homes, homes[pids[0]])), "the group is not left"
         group.rmdir()
+
+
+def _enter(group: Path, homes: dict[int, Path], pids: tuple[int, ...], top: str, controller: str) -> None:
+    """Move processes into a group, and note where they were; who is replaced meanwhile is forked in there."""
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):  # a worker has its time
+            homes[pid] = _group_of(pid, top, controller)
+            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
 
 
 def _emptied(group: Path, homes: dict[int, Path], home: Path) -> bool:
@@ -85,12 +168,13 @@ def _emptied(group: Path, homes: dict[int, Path], home: Path) -> bool:
     return not there
 
 
-def _group_of(pid: int, mountpoint: str) -> Path:
+def _group_of(pid: int, mountpoint: str, controller: str) -> Path:
+    """Return a process's group: in the v1 hierarchy of a controller, or in v2 (no name)."""
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "pids":
+        if controller in controllers.split(","):
             return Path(mountpoint + path)
-    raise AssertionError(f"process {pid} is in no pids cgroup")
+    raise AssertionError(f"process {pid} is in no cgroup of the controller {controller!r}")
 
 
 def cpu_seconds(pid: int) -> float:

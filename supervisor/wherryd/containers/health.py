@@ -20,6 +20,7 @@ from wherryd.containers.lifecycle import Phase
 from wherryd.containers.telling import tell
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.procfs import TICKS, read_stat
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from wherry_protocol.health import HealthCheck
@@ -90,12 +91,12 @@ class HealthWatch:
             return
         services, nursery, prober = self._begun
         monitor = self._monitors[container.id] = _Monitor(container, check, services, prober)
-        nursery.start_soon(self._run, monitor)
+        start_soon(nursery, self._run, monitor)
 
     async def _run(self, monitor: _Monitor) -> None:
         container = monitor.container
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(monitor.run)
+        async with open_nursery() as nursery:
+            start_soon(nursery, monitor.run)
             await monitor.ended.wait()
             nursery.cancel_scope.cancel()
         if self._monitors.get(container.id) is monitor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import Conflict, KernelFailure, NoSpace
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.cgroups.waiting import kill_all, wait_empty
 from wherryd.containers import files, joining, warming
 from wherryd.containers.container import Run
@@ -77,6 +77,7 @@ class Launch:
             self._publish()
             self._record()
         except Exception as error:  # noqa: BLE001 - `finish` raises it
+            no_memory.ends_us(error)
             self._failed = error
 
     async def finish(self, attachment: Attachment | None) -> Run:

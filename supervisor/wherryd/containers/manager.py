@@ -28,7 +28,7 @@ from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.removal import remove, remove_ended
 from wherryd.containers.supervise import Start, supervise
 from wherryd.containers.telling import tell
-from wherryd.tasks import detached
+from wherryd.tasks import detached, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -306,7 +306,7 @@ class Manager:
         launch = Launch(container, self.services)
         launch.begin()
         start = Start(launch, attachment=attachment, first=first, again=again)
-        self._nursery.start_soon(supervise, container, self.services, start)
+        start_soon(self._nursery, supervise, container, self.services, start)
         await start.outcome.wait()
 
     async def _restart(self, container: Container, timeout: float | None) -> None:

@@ -18,6 +18,7 @@ from wherryd.containers.telling import tell_oom
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.oom import OomNotice, is_dying, read_kills
 from wherryd.kernel.shortage import shortage
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -78,12 +79,12 @@ class OomWatch:
         """Tell of killed children, until cancelled."""
         for watched in self._watched.values():
             self._arm(watched)
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(self._poll.fileno())
                 for fd, _ in self._poll.poll(0):
                     if fd in self._watched:
-                        nursery.start_soon(self._look, self._watched[fd], services)
+                        start_soon(nursery, self._look, self._watched[fd], services)
 
     def close(self) -> None:
         """Give up the descriptor."""

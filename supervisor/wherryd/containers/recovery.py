@@ -34,6 +34,7 @@ from wherryd.containers.telling import tell, tell_end
 from wherryd.kernel import cgroups, failpoints
 from wherryd.kernel.errors import KernelError
 from wherryd.salvage.strays import put_aside, take_in
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,7 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
         _mark_running(container, services)
         let_go(container, services)  # it may have been frozen for a reader that is gone
         adopted.add(entry.id)
-        nursery.start_soon(adopt, container, services, entry)
+        start_soon(nursery, adopt, container, services, entry)
     with trio.move_on_after(END_TIMEOUT):
         for each in [registered for registered in services.registry if _over(registered, held)]:
             await each.ended.wait()
@@ -88,7 +89,7 @@ async def recover(services: Services, state: Opened, nursery: trio.Nursery, boot
         over = container.phase is Phase.EXITED and container.id not in adopted
         if over and container.config.spec.auto_remove:
             container.lingers_until = trio.current_time() + LINGER
-            nursery.start_soon(linger, container, services)
+            start_soon(nursery, linger, container, services)
     await _sweep(services, state)
     failpoints.hit("recover.swept")
     if state.store.meta(BOOT_ID) != boot_id:

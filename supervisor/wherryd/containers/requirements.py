@@ -14,6 +14,7 @@ import trio
 from wherry_protocol.errors import BadRequest, Conflict, NotFound, WherryError
 from wherryd.containers.lifecycle import Phase
 from wherryd.network.modes import other_container
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -230,6 +231,6 @@ async def in_reverse(
         finally:
             stopped[container].set()
 
-    async with trio.open_nursery() as nursery:
+    async with open_nursery() as nursery:
         for container in stopped:
-            nursery.start_soon(one, container)
+            start_soon(nursery, one, container)

@@ -18,6 +18,7 @@ from wherryd import journal
 from wherryd.containers import restart_policy
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.telling import tell
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from wherryd.containers.container import Container
@@ -141,7 +142,7 @@ class Restarts:
         container.next_run()
         container.log.continues = True
         waiting = self._waiting[container] = _Waiting()
-        nursery.start_soon(self._again, container, waiting)
+        start_soon(nursery, self._again, container, waiting)
 
     async def _again(self, container: Container, waiting: _Waiting) -> None:
         try:

@@ -18,7 +18,7 @@ import trio
 
 from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import InternalError, WherryError
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.containers.launch import Launch, attach
 from wherryd.containers.lifecycle import Event, Phase
 from wherryd.containers.oom_verdict import OomState
@@ -64,9 +64,11 @@ async def supervise(container: Container, services: Services, start: Start) -> N
     try:
         run = await start.launch.finish(start.attachment)
     except WherryError as error:
+        no_memory.ends_us(error)
         _failed(container, services, start, error)
         return
     except Exception as error:  # noqa: BLE001 - a defect in one start must not end the others
+        no_memory.ends_us(error)
         _failed(container, services, start, _unforeseen(container, error))
         return
     failpoints.hit("start.executing")
@@ -132,6 +134,7 @@ async def watch(container: Container, services: Services) -> None:
     try:
         status = await until_there_is_some("a container's end", partial(end_of, container, services))
     except Exception as error:  # noqa: BLE001 - a defect in one watch must not end the others
+        no_memory.ends_us(error)
         journal.defect("watching a container failed", error, id=container.id)
         status = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
     if container.run is not None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Self, cast
 import trio
 
 from wherry_protocol.errors import Conflict
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.control.session import Session
 from wherryd.control.unforeseen import farewell
 from wherryd.kernel.shortage import DESCRIPTORS, MEMORY, shortage
 from wherryd.shortage import refusal
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ async def serve(listening: socket.socket, verbs: Verbs, nursery: trio.Nursery) -
                 client.close()
                 room.release()
                 continue
-            nursery.start_soon(_session, client, verbs, room)
+            start_soon(nursery, _session, client, verbs, room)
 
 
 class _Door:
@@ -162,6 +163,7 @@ async def _session(client: socket.socket, verbs: Verbs, room: trio.Semaphore) ->
     try:
         await Session(client, verbs).run()
     except Exception as error:  # noqa: BLE001 - one session's defect must not end the others
+        no_memory.ends_us(error)
         if shortage(_first(error)) is None:
             journal.defect("session failed", error)
         else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherryd import journal
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,10 +62,10 @@ class Sender:
             data, self._held = self._held + data, b""
             sent = self._try(data, fds)
         if sent == 0 and data:
-            nursery.start_soon(self._send_later, data, *map(os.dup, fds))
+            start_soon(nursery, self._send_later, data, *map(os.dup, fds))
         elif sent < len(data):
             self._held = data[sent:]
-            nursery.start_soon(self._send_later, b"")
+            start_soon(nursery, self._send_later, b"")
 
     def _try(self, data: bytes, fds: Sequence[int]) -> int:
         try:
@@ -88,7 +89,7 @@ class Sender:
     def hold(self, data: bytes, nursery: trio.Nursery) -> None:
         """Send a frame with the next one, or alone after HOLD_SECONDS."""
         self._held += data
-        nursery.start_soon(self._send_held)
+        start_soon(nursery, self._send_held)
 
     async def _send_held(self) -> None:
         await trio.sleep(HOLD_SECONDS)

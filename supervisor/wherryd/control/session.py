@@ -33,6 +33,7 @@ from wherryd.control.reply import Reply
 from wherryd.control.sender import Sender, acquire
 from wherryd.control.unforeseen import advised, told
 from wherryd.shortage import refusal
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,14 +96,12 @@ class Session:
         if scope.cancelled_caught:
             raise RemoteProtocolError(f"no hello within {HELLO_TIMEOUT:.0f} s")
         failure: OSError | RemoteProtocolError | Busy | None = None
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             try:
                 while await self._events(nursery):
                     await self._receive()
             except (OSError, RemoteProtocolError, Busy) as error:
                 failure = error
-            except MemoryError as error:
-                failure = refusal("request", error)  # what has come of it goes with the connection
             finally:
                 self._sender.over = True
             nursery.cancel_scope.cancel()
@@ -121,7 +120,10 @@ class Session:
     def _take_in(self, received: Received) -> None:
         data, ancillary, flags, _ = received
         fds = _descriptors(ancillary)
-        self._connection.receive_data(data, fds)
+        try:
+            self._connection.receive_data(data, fds)
+        except MemoryError as error:
+            raise _unread(error) from None
         if flags & socket.MSG_CTRUNC:
             raise _cut(len(fds))
 
@@ -144,17 +146,25 @@ class Session:
                 await trio.lowlevel.wait_readable(self._sock)
                 waited = True
                 continue
+            except MemoryError as error:
+                raise _unread(error) from None
             if not waited:
                 # Who never stops sending is not the only one here.
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return received
 
     async def _events(self, nursery: trio.Nursery) -> bool:
-        while (event := self._connection.next_event()) is not NEED_DATA:
+        while (event := self._next_event()) is not NEED_DATA:
             if isinstance(event, ConnectionClosed):
                 return False
             await self._handle(event, nursery)
         return True
+
+    def _next_event(self) -> Any:
+        try:
+            return self._connection.next_event()
+        except MemoryError as error:
+            raise _unread(error) from None
 
     async def _handle(self, event: Event, nursery: trio.Nursery) -> None:
         if isinstance(event, RequestRefused):
@@ -172,7 +182,7 @@ class Session:
             except BaseException:
                 _close(fds)
                 raise
-            nursery.start_soon(self._answer, event, fds, nursery)
+            start_soon(nursery, self._answer, event, fds, nursery)
 
     async def _settled(self) -> None:
         """Wait until we know of the end of what was begun before: its client may know before we do."""
@@ -277,7 +287,7 @@ class Emitter:
         """Send an event from sync code; it is dropped while the one before is still on its way."""
         if not self._pending:
             self._pending = True
-            self._nursery.start_soon(self._send_pending, event)
+            start_soon(self._nursery, self._send_pending, event)
 
     async def _send_pending(self, event: Value) -> None:
         try:
@@ -286,6 +296,11 @@ class Emitter:
             journal.debug("a client hung up", error=error)
         finally:
             self._pending = False
+
+
+def _unread(error: MemoryError) -> Busy | MemoryError:
+    """Return why a request could not be read: nothing has come of it, so it is not our end."""
+    return refusal("request", error) or error
 
 
 def _cut(count: int) -> RemoteProtocolError | Busy:

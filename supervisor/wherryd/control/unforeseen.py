@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wherry_protocol.connection import Connection, Role
 from wherry_protocol.errors import InternalError
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.kernel.shortage import shortage
 from wherryd.shortage import refusal
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def told(operation: str, error: Exception) -> WherryError:
     """Return the answer to a request that failed so."""
+    no_memory.ends_us(error)
     short = refusal(operation, error)
     if short is not None:
         journal.error("request refused", error=error, op=operation)
@@ -31,6 +32,7 @@ def told(operation: str, error: Exception) -> WherryError:
 
 def advised(error: WherryError) -> WherryError:
     """Return an error with what to do about it, if it is a shortage and nobody has said."""
+    no_memory.ends_us(error)
     if error.hint is None and shortage(error) is not None and (short := refusal("", error)) is not None:
         error.hint = short.hint
     return error

@@ -10,15 +10,16 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-import trio
-
 from wherry_protocol.errors import InternalError, WherryError
 from wherryd.files import doors
 from wherryd.files.instructions import config_changes
 from wherryd.images.names import check_name
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import trio
 
     from wherry_protocol.files import CommitImage
     from wherry_protocol.images import ImageSummary
@@ -34,8 +35,8 @@ async def commit(
         check_name(call.name)
     commit = _Commit(container, services, call, config_changes(container.config, call.changes))
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(commit.pack, on_bytes, nursery.cancel_scope)
+        async with open_nursery() as nursery:
+            start_soon(nursery, commit.pack, on_bytes, nursery.cancel_scope)
             await commit.store(nursery.cancel_scope)
     finally:
         commit.close()

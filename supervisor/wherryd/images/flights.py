@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import trio
 
 from wherry_protocol.errors import Busy, InternalError, WherryError, from_reply
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.shortage import refusal
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ class Flights(Generic[T]):
         except WherryError as error:
             flight.error = error
         except Exception as error:  # noqa: BLE001 - a system task must not raise: it would end the supervisor
+            no_memory.ends_us(error)
             flight.error = _told(error)
         finally:
             if self._flights.get(key) is flight:

@@ -19,6 +19,7 @@ from wherryd.launcher.ledger import LOST, UNHELD, Ledger
 from wherryd.launcher.outcome import Adopted, Exit, Spawned, SpawnFailed
 from wherryd.launcher.requests import EXPECT, join_request, spawn_request
 from wherryd.launcher.start import LauncherUnavailable
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -73,7 +74,7 @@ class Launcher:
                 self._draining.append(link)
             else:
                 self._current = link
-            self._nursery.start_soon(self._receive, link)
+            start_soon(self._nursery, self._receive, link)
             link.say("list")
         for link in links:
             await link.listed.wait()
@@ -223,7 +224,7 @@ class Launcher:
             if self._current is None:
                 self._current = await renew(self._run_dir, self._nursery)
                 self._current.listed.set()  # what it held before it hung up on us is known
-                self._nursery.start_soon(self._receive, self._current)
+                start_soon(self._nursery, self._receive, self._current)
             return self._current
 
     async def _settled(self, name: str) -> None:
@@ -256,7 +257,7 @@ class Launcher:
             self._current = None
         self._ledger.lose(link)
         if self._ledger.orphans_of(link):
-            self._nursery.start_soon(self._replace, link)
+            start_soon(self._nursery, self._replace, link)
 
     async def _replace(self, dead: Link) -> None:
         """Have what a launcher held that died be held by another one, or we would be the only ones."""
@@ -276,7 +277,7 @@ async def open_launcher(run_dir: Path) -> AsyncGenerator[Launcher]:
     """Connect to the launchers of `run_dir`, or start one; hang up at the end. Raises LauncherUnavailable."""
     with ExitStack() as stack:
         # After its tasks have ended: one that was just woken would still read from the socket.
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             launcher = Launcher(run_dir, nursery)
             stack.callback(launcher.close)
             await launcher.connect()

@@ -19,6 +19,7 @@ from wherryd.launcher.asked import Asked, Held
 from wherryd.launcher.orphan import exit_by, wait_orphan
 from wherryd.launcher.outcome import Adopted, Exit, Ran, Spawned, SpawnFailed, descriptors
 from wherryd.shortage import until_there_is_some
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,7 @@ class Ledger:
         """Read its exit through its pidfd: its launcher is dead."""
         if held.exit is None and not held.orphan:
             held.orphan = True
-            self._nursery.start_soon(_watch_orphan, held)
+            start_soon(self._nursery, _watch_orphan, held)
 
     def _discard(self, link: Link, spawned: Spawned) -> None:
         spawned.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from wherryd.launcher import wire
+from wherryd.tasks import start_soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -50,7 +51,7 @@ class Link:
         if self._waiting or not self._try(data, fds):
             self._waiting.append((data, [os.dup(fd) for fd in fds]))
             if len(self._waiting) == 1:
-                self._nursery.start_soon(self._flush)
+                start_soon(self._nursery, self._flush)
 
     def _try(self, data: bytes, fds: Sequence[int]) -> bool:
         try:

@@ -2,6 +2,9 @@
 
 Owns the supervisor's connection. Must never wait for a container, a supervisor or a file: each may hang for
 ever.
+
+Where Python gets no memory (MemoryError), a start of which nothing has begun is refused. Anything else ends
+us, as a kill would: what is half done here could not be told, and another launcher gets what we held.
 """
 
 from __future__ import annotations
@@ -124,6 +127,8 @@ class Loop:
                 self._requests_with_descriptors[what](*fields, fds=fds)
             else:
                 self._requests[what](*fields)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - one request must not cost every container its parent
             _complain(f"request {what!r} failed: {error!r}")
             if what in _STARTS and fields[0] not in self._holdings:

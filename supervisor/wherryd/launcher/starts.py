@@ -59,10 +59,10 @@ class Starts:
                 given += make_stdio(entry, stdin=stdin, terminal=terminal)
                 for fd in fds:
                     given.append(os.dup(fd))
-            except OSError:
+                return Order(entry, plan, given, needs, promise)
+            except (OSError, MemoryError) as error:
                 self._give_back(entry, given)
-                raise
-            return Order(entry, plan, given, needs, promise)
+                raise _shortage(error) from None
 
         self._begin(entry, order)
 
@@ -130,3 +130,7 @@ class Starts:
             entry.close_status()
         for fd in given:
             os.close(fd)
+
+
+def _shortage(error: OSError | MemoryError) -> OSError:
+    return error if isinstance(error, OSError) else OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

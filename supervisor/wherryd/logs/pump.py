@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from wherryd import no_memory
 from wherryd.logs.source import Pipe, Terminal, is_over
 from wherryd.logs.trouble import describe
 
@@ -153,6 +154,7 @@ class LogPump:
             while not self._stopping:
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - a dead pump would stop every container silently
+            no_memory.ends_us(error)
             self._tell(partial(_fail, error))
 
     def _turn(self) -> None:

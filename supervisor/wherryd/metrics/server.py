@@ -15,7 +15,8 @@ import h11
 import trio
 
 from wherry_protocol.errors import WherryError
-from wherryd import journal
+from wherryd import journal, no_memory
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,11 +51,11 @@ async def serve(listening: socket.socket, page: Page) -> None:
     listening.setblocking(False)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     room = trio.Semaphore(MAX_CLIENTS)
-    async with trio.open_nursery() as nursery:
+    async with open_nursery() as nursery:
         while True:
             await room.acquire()
             stream = await _accept(listener)
-            nursery.start_soon(_client, stream, page, room)
+            start_soon(nursery, _client, stream, page, room)
 
 
 async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
@@ -73,6 +74,7 @@ async def _client(stream: trio.SocketStream, page: Page, room: trio.Semaphore) -
     except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
         journal.debug("a scraper was cut off", error=error)
     except Exception as error:  # noqa: BLE001 - one scraper's defect must not end the others
+        no_memory.ends_us(error)
         journal.defect("metrics request failed", error)
     finally:
         room.release()

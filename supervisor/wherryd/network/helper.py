@@ -21,6 +21,7 @@ from wherry_protocol.errors import KernelFailure
 from wherryd import journal
 from wherryd.launcher import wire
 from wherryd.network.questions import Asked
+from wherryd.tasks import open_nursery, start_soon
 from wherryd.workers import worker
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ class Helper:
                 self._sock, self._spoke = ours, False
                 self.pids = (*self.pids[-1:], process.pid)
                 try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._flush, ours)
+                    async with open_nursery() as nursery:
+                        start_soon(nursery, self._flush, ours)
                         await self._receive(ours)
                         nursery.cancel_scope.cancel()
                 finally:

@@ -15,6 +15,7 @@ from wherry_protocol.errors import WherryError
 from wherryd import journal
 from wherryd.network import model
 from wherryd.network.watch import Watch
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,8 +60,8 @@ class Repair:
 
     async def run(self) -> None:
         """Watch and repair, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch.run)
+        async with open_nursery() as nursery:
+            start_soon(nursery, self._watch.run)
             while True:
                 seen = await self._watch.next()
                 await trio.sleep(PATIENCE)

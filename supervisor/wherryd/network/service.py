@@ -27,7 +27,7 @@ from wherryd.network.names.naming import Names
 from wherryd.network.records import NetworkRecords
 from wherryd.network.repair import Repair
 from wherryd.network.rules.firewall import Firewall
-from wherryd.tasks import guarded
+from wherryd.tasks import guarded, open_nursery, start_soon
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,13 +81,13 @@ class Networks:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(guarded, "network process", self.helper.run)
-            nursery.start_soon(guarded, "network rules", self.firewall.run)
-            nursery.start_soon(guarded, "network pool", self.joining.pool.run)
-            nursery.start_soon(guarded, "names", self.names.run)
-            nursery.start_soon(guarded, "network repair", self._repair.run)
-            nursery.start_soon(guarded, "relay", self.firewall.relay.run)
+        async with open_nursery() as nursery:
+            start_soon(nursery, guarded, "network process", self.helper.run)
+            start_soon(nursery, guarded, "network rules", self.firewall.run)
+            start_soon(nursery, guarded, "network pool", self.joining.pool.run)
+            start_soon(nursery, guarded, "names", self.names.run)
+            start_soon(nursery, guarded, "network repair", self._repair.run)
+            start_soon(nursery, guarded, "relay", self.firewall.relay.run)
 
     def recover(self) -> None:
         """Take the addresses that containers on record have. Once, before any container starts or ends."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherryd.kernel.filters import attach_filter
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,9 +90,9 @@ class Watch:
             links = stack.enter_context(_listen(_NETLINK_ROUTE, *_GROUPS))
             attach_filter(links, _link_filter())
             rules = stack.enter_context(_listen(_NETLINK_NETFILTER, _NFNLGRP_NFTABLES))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, links, self._on_link)
-                nursery.start_soon(self._receive, rules, self._on_rule)
+            async with open_nursery() as nursery:
+                start_soon(nursery, self._receive, links, self._on_link)
+                start_soon(nursery, self._receive, rules, self._on_rule)
 
     async def _receive(
         self, sock: socket.socket, on_message: Callable[[socket.socket, int, bytes], None]

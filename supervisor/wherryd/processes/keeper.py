@@ -16,7 +16,7 @@ import trio
 
 from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, WherryError
-from wherryd import journal
+from wherryd import journal, no_memory
 from wherryd.containers.oom import last_kills
 from wherryd.containers.start_error import start_error
 from wherryd.kernel import failpoints
@@ -30,6 +30,7 @@ from wherryd.processes.telling import tell_end, tell_life, tell_start
 from wherryd.processes.unshown import show_nobody
 from wherryd.processes.young import Young
 from wherryd.shortage import until_there_is_some
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ class Keeper:
         self._known = known
         self._over: list[str] = []
         self._young = Young(keep=self._start_keeping, let_go=self._let_go, catch_up=self._catch_up)
-        nursery.start_soon(self._young.run)
+        start_soon(nursery, self._young.run)
 
     def ask(
         self, session: Session, plan: ExecPlan, container: int, streams: Sequence[int], lifeline: int | None
@@ -78,7 +79,7 @@ class Keeper:
         self._known.asked.add(session.id)
         if asked is None:
             fds = copies((container, *streams, *(() if lifeline is None else (lifeline,))))
-            self._nursery.start_soon(self._join, session, plan, fds, lifeline is not None)
+            start_soon(self._nursery, self._join, session, plan, fds, lifeline is not None)
             return
         asked.then = partial(self._guarded, session, partial(self._answered, session, asked))
         self._young.add(session, asked)
@@ -87,7 +88,7 @@ class Keeper:
         """Go on with a process that the launcher held while there was no supervisor."""
         self._enter(session, held)
         self._await_exit(session)
-        self._nursery.start_soon(self._keep, session, None)
+        start_soon(self._nursery, self._keep, session, None)
 
     # -- the start -------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Keeper:
             self._fail(session, start_error(session.container.name, session.note.args[0], failure))
         else:
             explain = partial(self._explain, session, failure)
-            self._nursery.start_soon(until_there_is_some, "an exec's end", explain)
+            start_soon(self._nursery, until_there_is_some, "an exec's end", explain)
 
     async def _explain(self, session: Session, failure: SpawnFailed) -> None:
         name = session.container.name
@@ -178,7 +179,7 @@ class Keeper:
         self._services.events.catch_up()
 
     def _start_keeping(self, session: Session, asked: Asked) -> None:
-        self._nursery.start_soon(self._keep, session, asked)
+        start_soon(self._nursery, self._keep, session, asked)
 
     async def _keep(self, session: Session, asked: Asked | None) -> None:
         """See to what takes longer than a moment."""
@@ -205,10 +206,10 @@ class Keeper:
 
     async def _watch(self, session: Session) -> None:
         """Have an eye on its client and its terminal until it is gone."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._wait_client, session)
+        async with open_nursery() as nursery:
+            start_soon(nursery, self._wait_client, session)
             if session.tty is not None:
-                nursery.start_soon(show_nobody, session, session.tty)
+                start_soon(nursery, show_nobody, session, session.tty)
             await session.gone.wait()
             nursery.cancel_scope.cancel()
 
@@ -288,6 +289,7 @@ class Keeper:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one exec's
+            no_memory.ends_us(error)
             journal.defect("keeping an exec failed", error, id=session.id)
             self._give_up(session, error)
 

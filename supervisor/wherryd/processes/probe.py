@@ -15,6 +15,7 @@ import trio
 from wherry_protocol.errors import Conflict, WherryError
 from wherry_protocol.processes import ExecSpec
 from wherryd.processes.descriptors import copies
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -66,8 +67,8 @@ class Prober:
         lifeline, *streams = copies(ends)
         spec = ExecSpec(args=args, streams=(1, 2))
         session = await self._execs.start(container.id, spec, lifeline, streams, probe=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(output.read)
+        async with open_nursery() as nursery:
+            start_soon(nursery, output.read)
             status = await self._execs.wait(session.id)
             nursery.cancel_scope.cancel()
         output.take()

@@ -17,6 +17,7 @@ from wherry_protocol.processes import Process
 from wherryd import journal
 from wherryd.kernel.procfs import TICKS, cgroup_pids, read_cmdline, read_stat, read_status
 from wherryd.processes.users import user_names
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,11 +85,11 @@ async def top(container: Container, services: Services) -> tuple[Process, ...]:
     if rows is None:
         raise KernelFailure(f"container {container.name}: its processes could not be listed in time")
     names: dict[int, str] = {}
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_thread, EXTRA_TIMEOUT, partial(_add_args, rows))
+    async with open_nursery() as nursery:
+        start_soon(nursery, _thread, EXTRA_TIMEOUT, partial(_add_args, rows))
         for row in rows:
             if row.stat.pid == container.pid:
-                nursery.start_soon(_thread, EXTRA_TIMEOUT, partial(_add_names, names, row.stat))
+                start_soon(nursery, _thread, EXTRA_TIMEOUT, partial(_add_names, names, row.stat))
     now, uptime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
     rows.sort(key=lambda row: (row.stat.starttime, row.stat.pid))
     return tuple(row.process(dict(names), now, uptime) for row in rows)

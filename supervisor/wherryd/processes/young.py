@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from wherryd.tasks import open_nursery, start_soon
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -57,10 +59,10 @@ class Young:
                 self._sort()
         finally:
             self._catch_up()
-            async with trio.open_nursery() as nursery:
+            async with open_nursery() as nursery:
                 for _, session, asked in self._waiting:
                     if not session.over.is_set():
-                        nursery.start_soon(self._let_go, session, asked)
+                        start_soon(nursery, self._let_go, session, asked)
 
     def _sort(self) -> None:
         """Hand on those that last, and set the alarm for the first one that may still be short."""

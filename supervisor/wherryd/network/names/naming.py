@@ -22,7 +22,7 @@ import trio
 from wherry_protocol.errors import KernelFailure
 from wherryd.network.names.limits import Limits
 from wherryd.network.names.zone import Zones
-from wherryd.tasks import guarded
+from wherryd.tasks import guarded, open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +110,9 @@ class Names:
     async def run(self) -> None:
         """Answer questions, until cancelled."""
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_nursery() as nursery:
                 async for listening in self._to_serve:
-                    nursery.start_soon(self._serve, listening)
+                    start_soon(nursery, self._serve, listening)
         finally:
             for listening in self._listening.values():
                 listening.end()

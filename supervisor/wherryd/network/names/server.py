@@ -12,6 +12,7 @@ import trio
 
 from wherryd.network.names import answers
 from wherryd.network.names.forward import receive_message
+from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +45,10 @@ class NameServer:
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Answer at these sockets, until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with open_nursery() as nursery:
             for sock in sockets:
                 serve = self._serve_udp if sock.type == socket.SOCK_DGRAM else self._serve_tcp
-                nursery.start_soon(serve, sock, nursery)
+                start_soon(nursery, serve, sock, nursery)
 
     async def _serve_udp(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         """Answer datagrams, until cancelled; questions about others' names each in a task of their own."""
@@ -77,7 +78,7 @@ class NameServer:
         if question is not None:
             reply = self._replies.reply_nowait(question, data, source, tcp=False)
             if reply is None:
-                nursery.start_soon(self._forward_udp, sock, question, data, address)
+                start_soon(nursery, self._forward_udp, sock, question, data, address)
             else:
                 _send(sock, reply, address)
         return READING
@@ -97,7 +98,7 @@ class NameServer:
                 connection.close()
                 continue
             self._connections[source] += 1
-            nursery.start_soon(self._serve_connection, trio.SocketStream(connection), source)
+            start_soon(nursery, self._serve_connection, trio.SocketStream(connection), source)
 
     async def _serve_connection(self, stream: trio.SocketStream, source: str) -> None:
         try:

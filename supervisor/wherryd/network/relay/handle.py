@@ -13,6 +13,7 @@ import trio
 
 from wherryd import journal
 from wherryd.launcher import wire
+from wherryd.tasks import open_nursery, start_soon
 from wherryd.workers import worker
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ class Relay:
 
     async def run(self) -> None:
         """Watch and keep the process, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep)
+        async with open_nursery() as nursery:
+            start_soon(nursery, self._keep)
             async for served in self._to_watch:
-                nursery.start_soon(self._await_first, served)
+                start_soon(nursery, self._await_first, served)
 
     async def _await_first(self, served: _Served) -> None:
         if served.scope.cancel_called:
