@@ -5,10 +5,9 @@ Owns the wording; pure: must never ask the supervisor or the clock.
 
 from __future__ import annotations
 
-import time
-
 from wherry.human import human_duration
 from wherry.port_form import bindings_document, ports_column, ports_document
+from wherry.rfc3339 import rfc3339_seconds
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 SHORT_ID = 12
 _SHORT_COMMAND = 20
 _NANO = 1_000_000_000
-NEVER = "0001-01-01T00:00:00Z"
-"""What docker prints for a time that has not come."""
 
 
 def container_row(summary: ContainerSummary, now: float, *, whole: bool = False) -> dict[str, Any]:
@@ -247,14 +244,3 @@ def _env(env: Mapping[str, str]) -> list[str]:
 
 def _whole(seconds: float) -> float | int:
     return int(seconds) if seconds == int(seconds) else seconds
-
-
-def rfc3339_seconds(seconds: float | None) -> str:
-    """Return a time in seconds since the epoch as RFC 3339 in UTC; NEVER for None."""
-    return NEVER if seconds is None else rfc3339(int(seconds * _NANO))
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """Return a time in nanoseconds since the epoch as RFC 3339 in UTC, with nine digits."""
-    seconds, fraction = divmod(nanoseconds, _NANO)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"

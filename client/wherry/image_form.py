@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from fnmatch import fnmatchcase
 
-from wherry.docker_form import NEVER, SHORT_ID, rfc3339_seconds
+from wherry.docker_form import SHORT_ID
 from wherry.human import human_duration, human_size
+from wherry.rfc3339 import NEVER, rfc3339_seconds
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.typed import TYPE_CHECKING
 

@@ -5,6 +5,7 @@ Owns the wording; pure: must never ask the supervisor or the clock.
 
 from __future__ import annotations
 
+from wherry.rfc3339 import rfc3339_seconds
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ SHORT_ID = 12
 
 def network_row(network: NetworkSummary, *, whole: bool = False) -> dict[str, Any]:
     """Return a row of `network ls`."""
-    from wherry.docker_form import rfc3339_seconds
-
     return {
         "ID": network.id if whole else network.id[:SHORT_ID],
         "Name": network.name,
@@ -35,8 +34,6 @@ def network_row(network: NetworkSummary, *, whole: bool = False) -> dict[str, An
 
 def network_document(network: NetworkSummary) -> dict[str, Any]:
     """Return the document of `network inspect`; `Bridge` and `Icc` are wherry's own."""
-    from wherry.docker_form import rfc3339_seconds
-
     config = [{"Subnet": each.subnet, "Gateway": each.gateway} for each in network.subnets]
     return {
         "Name": network.name,

@@ -5,6 +5,7 @@ Owns the wording; pure: must never ask the supervisor or the clock.
 
 from __future__ import annotations
 
+from wherry.rfc3339 import rfc3339_seconds
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ def volume_row(volume: VolumeSummary) -> dict[str, Any]:
 
 def volume_document(volume: VolumeSummary) -> dict[str, Any]:
     """Return the document of `volume inspect`; `UsedBy` and `Anonymous` are wherry's own."""
-    from wherry.docker_form import rfc3339_seconds
-
     return {
         "CreatedAt": rfc3339_seconds(volume.created_at),
         "Driver": "local",

@@ -16,9 +16,10 @@ from wherry.cli.logs import LineStamper, parse_tail
 from wherry.cli.progress import progress_line
 from wherry.cli.table import print_table
 from wherry.cli.template import compile_template
-from wherry.docker_form import container_document, container_row, rfc3339, rfc3339_seconds
+from wherry.docker_form import container_document, container_row
 from wherry.human import human_duration, human_size, parse_size, parse_time
 from wherry.image_form import image_rows
+from wherry.rfc3339 import rfc3339, rfc3339_seconds
 from wherry_protocol.container_state import ContainerDetails, ContainerSummary, MountPoint
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import time
 from wherry.cli.main import complain
 from wherry.cli.parser import Command
 from wherry.cli.ps import parse_filter
-from wherry.docker_form import printable, rfc3339
+from wherry.docker_form import printable
 from wherry.human import parse_time
+from wherry.rfc3339 import rfc3339
 from wherry_protocol.event_log import Event, Missed
 from wherry_protocol.typed import TYPE_CHECKING
 

@@ -10,8 +10,8 @@ import time
 from wherry.cli.main import complain
 from wherry.cli.output import gap_words, write_all
 from wherry.cli.parser import Command
-from wherry.docker_form import rfc3339
 from wherry.human import parse_time
+from wherry.rfc3339 import rfc3339
 from wherry_protocol.errors import BadRequest
 from wherry_protocol.typed import TYPE_CHECKING
 

@@ -84,7 +84,7 @@ def _info(client: Client, args: Namespace) -> int:
 
 
 def _info_document(info: SystemInfo) -> dict[str, Any]:
-    from wherry.docker_form import rfc3339_seconds
+    from wherry.rfc3339 import rfc3339_seconds
 
     return {
         "ServerVersion": info.version, "Pid": info.pid, "LauncherPid": info.launcher_pid,

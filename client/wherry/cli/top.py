@@ -12,8 +12,8 @@ from wherry.cli.main import complain
 from wherry.cli.parser import Command
 from wherry.cli.screen import redraw
 from wherry.cli.table import show_json_lines, table_lines
-from wherry.docker_form import rfc3339_seconds
 from wherry.human import human_size
+from wherry.rfc3339 import rfc3339_seconds
 from wherry_protocol.errors import BadRequest, Conflict, NotFound
 from wherry_protocol.typed import TYPE_CHECKING, Callable
 

@@ -29,6 +29,7 @@ from wherry_protocol.connection import (
 )
 from wherry_protocol.errors import BadRequest, Busy, ProtocolError, WherryError
 from wherryd import journal
+from wherryd.control.emitter import Emitter
 from wherryd.control.reply import Reply
 from wherryd.control.sender import Sender, acquire
 from wherryd.control.unforeseen import advised, told
@@ -259,43 +260,6 @@ class Session:
                 await self._sender.send(self._connection.send_error(None, error))
             except OSError as gone:
                 journal.debug("the client was gone", error=gone)
-
-
-class Emitter:
-    """A stream's way to its client.
-
-    `fds` are the descriptors that rode along with the request; those that the verb leaves in the list are
-    closed when it ends.
-    """
-
-    def __init__(self, session: Session, identity: int, fds: list[int], nursery: trio.Nursery) -> None:
-        self.fds = fds
-        self._session = session
-        self._identity = identity
-        self._nursery = nursery
-        self._pending = False
-
-    async def send(self, event: Value, fds: Sequence[int] = ()) -> None:
-        """Send an event; the descriptors are copied, not taken."""
-        await self._session.emit(self._identity, event, fds)
-
-    def lazily(self, event: Value) -> None:
-        """Send an event together with the next one, if that comes in the next milliseconds."""
-        self._session.hold(self._identity, event, self._nursery)
-
-    def soon(self, event: Value) -> None:
-        """Send an event from sync code; it is dropped while the one before is still on its way."""
-        if not self._pending:
-            self._pending = True
-            start_soon(self._nursery, self._send_pending, event)
-
-    async def _send_pending(self, event: Value) -> None:
-        try:
-            await self.send(event)
-        except OSError as error:
-            journal.debug("a client hung up", error=error)
-        finally:
-            self._pending = False
 
 
 def _unread(error: MemoryError) -> Busy | MemoryError:

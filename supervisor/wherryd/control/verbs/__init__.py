@@ -30,8 +30,8 @@ from wherryd.control.verbs import (
 if TYPE_CHECKING:
     from wherry_protocol.call import Call, Stream
     from wherryd.control.context import Answers, AtOnce, Context, Streams
+    from wherryd.control.emitter import Emitter
     from wherryd.control.reply import Reply
-    from wherryd.control.session import Emitter
 
 _NOUNS = (
     again,

@@ -13,7 +13,7 @@ from wherryd.control.verbs.containers import send_output
 if TYPE_CHECKING:
     from wherry_protocol.container_state import ExitStatus
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
 
 
 async def attach_again(context: Context, call: AttachAgain, emitter: Emitter) -> ExitStatus:

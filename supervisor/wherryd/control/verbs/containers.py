@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wherry_protocol.containers import Created
     from wherryd.containers.container import Container
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
     from wherryd.logs.reader import Chunk
 
 

@@ -10,7 +10,7 @@ from wherryd.control.times import nanoseconds
 
 if TYPE_CHECKING:
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
 
 
 async def events(context: Context, call: Events, emitter: Emitter) -> None:

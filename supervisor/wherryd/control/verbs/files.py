@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wherry_protocol.call import Stream
     from wherry_protocol.images import ImageSummary
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
     from wherryd.files import job, records
     from wherryd.files.records import Done
 

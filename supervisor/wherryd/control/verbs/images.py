@@ -19,7 +19,7 @@ from wherryd.events.of_images import tell_image, tell_removed
 if TYPE_CHECKING:
     from wherry_protocol.images import ImageDetails, ImageSummary
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
 
 
 async def images(context: Context, _: Images) -> tuple[ImageSummary, ...]:

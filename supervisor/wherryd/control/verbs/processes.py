@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from wherry_protocol.errors import WherryError
     from wherry_protocol.processes import ExecStarted, ExecSummary, Process
     from wherryd.control.context import Answers, AtOnce, Context, Streams
+    from wherryd.control.emitter import Emitter
     from wherryd.control.reply import Reply
-    from wherryd.control.session import Emitter
     from wherryd.processes.session import Session
 
 

@@ -11,7 +11,7 @@ from wherryd.stats.looking import Watch, stats_of
 if TYPE_CHECKING:
     from wherry_protocol.stats import Stats
     from wherryd.control.context import Answers, Context, Streams
-    from wherryd.control.session import Emitter
+    from wherryd.control.emitter import Emitter
 
 
 async def get_stats(context: Context, call: GetStats) -> Stats:
