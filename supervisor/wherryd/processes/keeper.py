@@ -17,7 +17,6 @@ import trio
 from wherry_protocol.container_state import ExitStatus
 from wherry_protocol.errors import Conflict, InternalError, KernelFailure, WherryError
 from wherryd import journal, no_memory
-from wherryd.containers.oom import last_kills
 from wherryd.containers.start_error import start_error
 from wherryd.kernel import failpoints
 from wherryd.kernel.errors import KernelError
@@ -28,6 +27,7 @@ from wherryd.processes.descriptors import close_all, copies
 from wherryd.processes.kin import kill_kin
 from wherryd.processes.telling import tell_end, tell_life, tell_start
 from wherryd.processes.unshown import show_nobody
+from wherryd.processes.verdict import verdict
 from wherryd.processes.young import Young
 from wherryd.shortage import until_there_is_some
 from wherryd.tasks import open_nursery, start_soon
@@ -251,21 +251,8 @@ class Keeper:
 
     async def _judge(self, session: Session) -> None:
         """End it with what can be found out about the SIGKILL that ended it."""
-        if not session.killed and await session.container_end.came():
-            status = ExitStatus(signal=_SIGKILL, error=f"container {session.container.name} ended")
-        else:
-            status = ExitStatus(signal=_SIGKILL, oom_killed=self._was_oom(session))
+        status = await verdict(session, self._services)
         self._guarded(session, partial(self._end, session, status))
-
-    def _was_oom(self, session: Session) -> bool | None:
-        """Say whether the kernel killed it for want of memory, by what is said in oom_verdict.py."""
-        kills = last_kills(self._services.group_of(session.container.id))
-        if kills is None:
-            return None
-        dying = session.suspect is not None and session.suspect.dying
-        if session.killed and not dying:
-            return False
-        return session.container.oom.blame(kills, dying=dying)
 
     def _end(self, session: Session, status: ExitStatus, *, told: bool = False) -> None:
         if session.over.is_set():
