@@ -24,6 +24,7 @@ from wherry_protocol.errors import NoSpace, WherryError
 from wherryd import journal, no_memory
 from wherryd.cgroups.spares import SpareGroups
 from wherryd.cgroups.tree import plant
+from wherryd.containers.group_watch import GroupWatch
 from wherryd.containers.health import HealthWatch
 from wherryd.containers.making import keep_spec
 from wherryd.containers.manager import Manager
@@ -134,6 +135,7 @@ async def serve(settings: Settings, read: Callable[[], Settings], ready: Callabl
         async with open_launcher(settings.run_dir) as launcher, open_nursery() as background:
             services = _services(settings, store, images, launcher, pump, spare_groups)
             stack.callback(services.oom.close)
+            stack.callback(services.group_watch.close)
             services.volumes.recover()
             start_soon(background, guarded, "state writer", services.records.run)
             start_soon(background, guarded, "trash", services.trash.run)
@@ -143,6 +145,7 @@ async def serve(settings: Settings, read: Callable[[], Settings], ready: Callabl
             start_soon(background, guarded, "log packer", services.packer.run)
             start_soon(background, guarded, "networks", services.networks.run)
             start_soon(background, guarded, "OOM watch", partial(services.oom.run, services))
+            start_soon(background, guarded, "cgroup watch", partial(services.group_watch.run, services))
             if scraped is not None:
                 start_soon(background, guarded, "metrics", partial(_serve_scrapers, scraped, services))
             _tell_of_ourselves(services, "start")
@@ -239,6 +242,7 @@ def _services(
         spares=Spares(settings.spare_dir),
         cgroups=spare_groups.tree,
         spare_groups=spare_groups,
+        group_watch=GroupWatch(spare_groups.tree),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherry_protocol.errors import Conflict, KernelFailure, Unsupported
@@ -22,7 +23,6 @@ from wherryd.kernel.procfs import cgroup_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from wherry_protocol.limits import Limits
     from wherryd.cgroups.limits import Write
@@ -68,6 +68,10 @@ class Group:
         known = self.tree.v1
         parents = dict.fromkeys(known[name] for name in controllers_of(limits) if name in known)
         return tuple([f"{parent}/{self.container_id}" for parent in parents])
+
+    def wanted(self, limits: Limits) -> tuple[Path, ...]:
+        """Return all groups that a container which runs is in."""
+        return (self.v2, *map(Path, self.to_join(limits)))
 
     def make(self, limits: Limits) -> None:
         """Make what a start needs, with its limits. Raises KernelFailure, Unsupported.
@@ -146,6 +150,8 @@ class Group:
             raise Unsupported(f"{write.option}: {self.tree.why_missing(write.controller)}")
         written = [_write(write, f"{directory}/{file}", text) for file, text in write.texts]
         if not any(written) and not write.wish:
+            if not os.path.isdir(directory):
+                raise gone(directory)
             version = self.tree.version_of(write.controller)
             raise Unsupported(
                 f"{write.option}: cgroup controller {write.controller} (v{version}) has no {write.file} here",
@@ -175,6 +181,16 @@ class Group:
     def let_go(self) -> None:
         """Have the v1 groups removed soon: the v2 one is gone, so nothing is in them."""
         self._spares.discard(self.container_id)
+
+
+def gone(path: Path | str) -> KernelFailure:
+    """Return the error for a group of a running container that is not there."""
+    return KernelFailure(
+        f"cgroup {path} is gone: somebody has removed it",
+        hint="nothing bounds the container there any more: restart it",
+        errno=errno.ENOENT,
+        path=str(path),
+    )
 
 
 def _create(path: str) -> None:

@@ -26,7 +26,7 @@ from wherryd.kernel.mounts import mount_cgroup2
 from wherryd.kernel.syscalls import MNT_DETACH, umount2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from wherryd.kernel.hierarchies import Hierarchies, Hierarchy
 
@@ -53,6 +53,8 @@ class Tree:
         self._leaf = base / f"{instance}.self"
         self._own_mount = own_mount
         self._enabled: set[str] = set()
+        self.on_made: Callable[[Path], None] = _nobody_watches
+        """Hears of every parent that is made later than the rest."""
 
     def version_of(self, controller: str) -> int | None:
         """Return where a controller (by its v2 name) is, 2 or 1; None when this host has it nowhere."""
@@ -89,6 +91,7 @@ class Tree:
         path = self.v1[controller]
         if not path.is_dir():
             _make_directory(path)
+            self.on_made(path)
         if controller == "cpuset":
             fill_cpuset(path)
 
@@ -249,3 +252,7 @@ def _mount_own(path: Path) -> Hierarchies:
         ) from error
     journal.info("cgroup v2 was mounted nowhere: mounted it", path=path)
     return find_hierarchies()
+
+
+def _nobody_watches(path: Path) -> None:
+    """Before somebody does: all that are there are looked at then."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from wherry_protocol.errors import Conflict, KernelFailure
+from wherryd.cgroups.group import gone
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 
@@ -73,6 +74,8 @@ async def freeze(path: Path, wanted: Callable[[], bool]) -> None:
     Raises Conflict (it ended), KernelFailure.
     """
     if not _write(path, "cgroup.freeze", "1"):
+        if wanted():
+            raise gone(path)
         raise Conflict("the container ended before it could be paused")
     with trio.move_on_after(FREEZE_TIMEOUT):
         await wait_events(path, lambda events: events.frozen or not events.populated or not wanted())

@@ -45,6 +45,8 @@ class Run:
     log_offset: int
     stdin: int | None = None
     tty: int | None = None
+    lost_groups: tuple[Path, ...] = ()
+    """Groups of it that somebody has removed: see group_watch.py."""
 
     def close(self) -> None:
         """Close the descriptors."""

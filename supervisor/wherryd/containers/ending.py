@@ -23,7 +23,7 @@ from wherryd.kernel.syscalls import pidfd_send_signal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wherryd.containers.container import Container
+    from wherryd.containers.container import Container, Run
     from wherryd.containers.services import Services
 
 STUCK_AFTER = 5.0
@@ -102,6 +102,8 @@ async def _kill_all(container: Container, services: Services) -> None:
     container.oom.ours = True
     cgroup = services.cgroup_of(container.id)
     kill_all(cgroup)
+    if container.run is not None:
+        _kill_first(container.run)
     tell(container, services, "kill", {"signal": str(int(signal.SIGKILL))})
     with trio.move_on_after(STUCK_AFTER):
         await container.ended.wait()
@@ -115,6 +117,15 @@ async def _kill_all(container: Container, services: Services) -> None:
         f"container {container.name} did not end {KILL_TIMEOUT:.0f} s after SIGKILL",
         hint="see 'ps -eo pid,stat,wchan' for what it is at",
     )
+
+
+def _kill_first(run: Run) -> None:
+    """Kill the first process, and so all of its pid namespace: they may have been moved to other groups."""
+    try:
+        pidfd_send_signal(run.pidfd, signal.SIGKILL)
+    except KernelError as error:
+        if error.errno != errno.ESRCH:
+            raise KernelFailure(str(error), errno=error.errno) from error
 
 
 def _check_stuck(container: Container, cgroup: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wherryd.cgroups.tree import Tree
     from wherryd.containers.config import Config
     from wherryd.containers.files import Taken
+    from wherryd.containers.group_watch import GroupWatch
     from wherryd.containers.health import HealthWatch
     from wherryd.containers.oom import OomWatch
     from wherryd.containers.records import Records
@@ -57,6 +58,7 @@ class Services:
     spares: Spares
     cgroups: Tree
     spare_groups: SpareGroups
+    group_watch: GroupWatch
 
     def cgroup_of(self, container_id: str) -> Path:
         """Return the directory of a container's v2 cgroup."""

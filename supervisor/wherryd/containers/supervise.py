@@ -124,6 +124,7 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
     container.run = attach(container, services, held, container.log.end())
     container.exit = None
     container.oom.unseen = held.exit is not None
+    services.group_watch.look(container, services)
     container.lingers_until = trio.current_time() + LINGER
     journal.info("container taken back", id=container.id, name=container.name, pid=held.pid)
     await watch(container, services)

@@ -28,6 +28,7 @@ _BY_OPERATION = {
     ("execve", errno.E2BIG): "arguments and environment are too long together",
     ("execve", errno.ELOOP): "too many symbolic links or script interpreters in a row",
     ("mkdir", errno.EEXIST): "something that is not a directory stands there",
+    ("open cgroup", errno.ENOENT): "somebody has removed it: restart the container",
     ("cgroup", errno.EBUSY): "processes are still in it",
 }
 

@@ -56,6 +56,8 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 
+IN_DELETE, IN_Q_OVERFLOW, IN_ONLYDIR = 0x200, 0x4000, 0x01000000
+
 SFD_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIG_SETMASK = 2
@@ -136,6 +138,8 @@ _prctl_text = _function("prctl", c_int, c_char_p, c_ulong, c_ulong, c_ulong)
 _sethostname = _function("sethostname", c_char_p, c_ulong)
 _signalfd = _function("signalfd", c_int, c_void_p, c_int)
 _sigprocmask = _function("sigprocmask", c_int, c_void_p, c_void_p)
+_inotify_init1 = _function("inotify_init1", c_int)
+_inotify_add_watch = _function("inotify_add_watch", c_int, c_char_p, c_uint)
 _accept4 = _function("accept4", c_int, c_void_p, c_void_p, c_int)
 _mprotect = _function("mprotect", c_void_p, c_ulong, c_int)
 _madvise = _function("madvise", c_void_p, c_ulong, c_int)
@@ -315,6 +319,16 @@ def pidfd_send_signal(pidfd: int, sig: int) -> None:
 def accept4(sockfd: int) -> int:
     """Return a connection, close-on-exec and non-blocking. accept4(2)."""
     return _checked(_accept4(sockfd, None, None, SFD_CLOEXEC_NONBLOCK), "accept4")
+
+
+def inotify_init1(flags: int) -> int:
+    """Return a descriptor that tells of what happens in directories."""
+    return _checked(_inotify_init1(flags), "inotify_init1")
+
+
+def inotify_add_watch(fd: int, pathname: str, mask: int) -> None:
+    """Have one more directory watched."""
+    _checked(_inotify_add_watch(fd, os.fsencode(pathname), mask), "inotify_add_watch", pathname)
 
 
 def signal_default(signum: int) -> None:

@@ -15,6 +15,7 @@ import trio
 from wherry_protocol.errors import Conflict, KernelFailure
 from wherry_protocol.processes import Process
 from wherryd import journal
+from wherryd.cgroups.group import gone
 from wherryd.kernel.procfs import TICKS, cgroup_pids, read_cmdline, read_stat, read_status
 from wherryd.processes.users import user_names
 from wherryd.tasks import open_nursery, start_soon
@@ -82,6 +83,8 @@ async def top(container: Container, services: Services) -> tuple[Process, ...]:
     if container.run is None or not container.alive:
         raise Conflict(f"container {container.name} is not running", hint="see 'wherry ps -a'")
     rows = await _thread(READ_TIMEOUT, partial(read_rows, str(services.cgroup_of(container.id))))
+    if not rows and container.alive and not services.cgroup_of(container.id).is_dir():
+        raise gone(services.cgroup_of(container.id))
     if rows is None:
         raise KernelFailure(f"container {container.name}: its processes could not be listed in time")
     names: dict[int, str] = {}
