@@ -25,14 +25,19 @@ def keep_from_forks(kept: tuple[int, ...]) -> None:
 
     Only for a process whose later forks run prepared calls.
     """
-    thread = _thread.get_ident()  # pthread_self(3)
-    holes = sorted(
-        [(address & -_PAGE, (address & -_PAGE) + _PAGE) for address in kept]
-        + [((thread & -_PAGE) - _AROUND_THREAD, (thread & -_PAGE) + _AROUND_THREAD)]
-    )
-    for start, end in _mappings():
+    mappings = _mappings()
+    pages = [(address & -_PAGE, (address & -_PAGE) + _PAGE) for address in kept]
+    holes = sorted([*pages, _around_thread(mappings)])
+    for start, end in mappings:
         for first, last in _without(start, end, holes):
             _keep(first, last)
+
+
+def _around_thread(mappings: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return what is kept around our thread's descriptor: of its own mapping, the next may be a library's."""
+    thread = _thread.get_ident() & -_PAGE  # pthread_self(3)
+    start, end = next((start, end) for start, end in mappings if start <= thread < end)
+    return max(start, thread - _AROUND_THREAD), min(end, thread + _AROUND_THREAD)
 
 
 def _keep(first: int, last: int) -> None:
