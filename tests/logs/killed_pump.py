@@ -96,7 +96,8 @@ def main(directory: Path, kills: int, seed: int, kind: str) -> None:
     killed = 0
     while killed < kills or _COUNT.unpack_from(written)[0] <= kills:
         victim = fork(supervisor)
-        time.sleep(chance.uniform(0.002, 0.016))
+        # Longer and longer, where none of them comes to a byte in that time.
+        time.sleep(chance.uniform(0.002, 0.016) * max(1.0, killed / kills) ** 2)
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
         killed += 1
