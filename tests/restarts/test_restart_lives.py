@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from restartkit import SERVE, actions, policy, spec, state, wait_state, wait_up
+from support.asking import asked
 from support.waiting import wait_for
 
 from wherry import Conflict, NotFound, Output, RunSpec
+from wherry_protocol.containers import Wait
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.daemon import Daemon
 
-    from wherry import Client, ExitStatus
+    from wherry import Client
 
 
 def inspect(daemon: Daemon, name: str) -> dict[str, Any]:
@@ -133,25 +134,22 @@ def test_another_signal_is_no_stop(wherryd: Daemon, busybox: Path) -> None:
 def test_wait_and_attach_end_with_the_run_and_logs_go_on(wherryd: Daemon, busybox: Path) -> None:
     """As docker: `wait` tells of the next end; a follower of the log sees all runs, each byte once."""
     script = "read -r code; echo $code; exit $code"
-    with wherryd.client() as client, wherryd.client() as other, wherryd.client() as third:
+    with wherryd.client() as client, wherryd.client() as other:
         made = client.run_detached(spec(busybox, script, name="three", restart=policy("always")))
-        with third.log_stream(made.id, follow=True) as lines:
+        with other.log_stream(made.id, follow=True) as lines:
             followed = iter(lines)
             for code in ("5", "6", "7"):
-                ends: list[ExitStatus] = []
-                waiter = threading.Thread(target=lambda ends=ends: ends.append(other.wait(made.id)))
-                waiter.start()
                 wait_state(client, made.id, "running")
-                with client.attach_stream(made.id) as stream:
-                    events = iter(stream)
-                    next(events)
-                    with open(stream.take_fd(), "wb", buffering=0) as stdin:
-                        stdin.write(f"{code}\n".encode())
-                    printed = b"".join(each.data for each in events if isinstance(each, Output))
-                    assert stream.answer.code == int(code)
-                assert printed == f"{code}\n".encode()
-                waiter.join(20)
-                assert [end.code for end in ends] == [int(code)]
+                with asked(wherryd, Wait(ref=made.id)) as waits:
+                    with client.attach_stream(made.id) as stream:
+                        events = iter(stream)
+                        next(events)
+                        with open(stream.take_fd(), "wb", buffering=0) as stdin:
+                            stdin.write(f"{code}\n".encode())
+                        printed = b"".join(each.data for each in events if isinstance(each, Output))
+                        assert stream.answer.code == int(code)
+                    assert printed == f"{code}\n".encode()
+                    assert waits.answer().code == int(code)
                 assert next(followed).data == f"{code}\n".encode()
             client.stop(made.id, 0)
             assert list(followed) == [], "the follower ends when nothing more is to come"
