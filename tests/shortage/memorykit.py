@@ -16,7 +16,7 @@ from support.forms import within
 from support.ground import TELLS_ORPHANS
 from support.waiting import wait_for
 
-from wherry import RunSpec, WherryError
+from wherry import Client, RunSpec, WherryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from support.busybox import Archives
     from support.daemon import Daemon
 
-    from wherry import Client
-
 PATIENCE = within(30.0)
+STARVED = within(5.0)
+"""Seconds: CPython 3.11 spins where there is no memory for the place that it notes of an exception."""
+
 LINES = 'n=0; trap "echo end \\$n; exit 7" TERM; while :; do echo line $n; n=$((n+1)); usleep 2000; done'
 """Prints numbered lines, and at SIGTERM how many; ends with 7."""
 
@@ -89,11 +90,10 @@ class Siege:
             pid = client.inspect(ending).pid
         assert pid is not None
         self._ended.append(ending)
-        asking = threading.Thread(target=self._ask, args=(pid,))
+        asking = threading.Thread(target=self._ask, args=(pid,), daemon=True)
         with starving():
             asking.start()
-            died = wait_for(lambda: not asking.is_alive() or not self._lives(), PATIENCE)
-            assert died, f"no answer and no end: {self.asked}"
+            wait_for(lambda: not asking.is_alive() or not self._lives(), STARVED)
         if not self._answers():
             self.died.append(self.daemon.wait_died())
             self.daemon.start()
@@ -107,7 +107,7 @@ class Siege:
         return os.waitid(os.P_PID, self.daemon.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def _answers(self) -> bool:
-        with self.daemon.client() as client:
+        with Client(self.daemon.run_dir, autostart=False, timeout=PATIENCE) as client:
             try:
                 client.ping()
             except WherryError:

