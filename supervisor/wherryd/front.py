@@ -27,11 +27,16 @@ from wherryd.notify import (
 from wherryd.tasks import open_nursery, start_soon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from wherryd.control.verbs import Verbs
     from wherryd.reloading import Reloader
+
+
+FALL_TIMEOUT = 5
+"""Seconds for all tasks to end when one has failed, or the event loop itself, as without memory: it may wait
+for a thread for ever then. After that the kernel ends us (SIGALRM), and a successor finds all exact."""
 
 
 class Front:
@@ -58,14 +63,23 @@ class Front:
                 journal.info("supervisor ready", pid=os.getpid(), socket=self._path, containers=containers)
                 sd_notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={self._status}")
                 self._ready()
-                async for number in signals:
-                    if number != signal.SIGHUP:
-                        journal.info("supervisor stopping", signal=signal.Signals(number).name)
-                        break
-                    self._reload()
+                await self._until_told(signals)
                 if inherited is None:
                     self._path.unlink(missing_ok=True)
                 nursery.cancel_scope.cancel()
+
+    async def _until_told(self, signals: AsyncIterator[int]) -> None:
+        """Wait for the signal that ends us; a failure elsewhere cancels that, and must end, too."""
+        try:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    journal.info("supervisor stopping", signal=signal.Signals(number).name)
+                    return
+                self._reload()
+        except trio.Cancelled:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(FALL_TIMEOUT)
+            raise
 
     @property
     def _status(self) -> str:

@@ -246,7 +246,7 @@ class LogPump:
 
     def _tell(self, call: Callable[[], None], *, idempotent: bool = False) -> None:
         if self._token is not None:
-            self._token.run_sync_soon(call, idempotent=idempotent)
+            self._token.run_sync_soon(_told, call, idempotent=idempotent)
 
     def _end(self, source: Source) -> None:
         # Before the trio thread can see that the run is over, and prepare the files for the next.
@@ -294,6 +294,14 @@ class LogPump:
 
     def _living(self, sources: Sequence[Source]) -> list[Source]:
         return [source for source in sources if self._sources.get(source.fd) is source]
+
+
+def _told(call: Callable[[], None]) -> None:
+    """Be called in the trio thread, where nobody could catch what fails."""
+    try:
+        call()
+    except MemoryError:
+        no_memory.end()
 
 
 def _fail(error: BaseException) -> None:
