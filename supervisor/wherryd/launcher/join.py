@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import stat
-import time
 
 from wherryd.kernel import failpoints
 from wherryd.kernel.cgroups import open_cgroup, open_tasks
@@ -34,22 +33,23 @@ if TYPE_CHECKING:
 
 _NULL = os.makedev(1, 3)
 
-_FRESH = 0.005
-"""Seconds for which cgroups that were opened ahead of an order are good. No container starts anew in them."""
-
 
 class Groups:
-    """A container's cgroups, open for a process to join. `v1` are tasks files. Raises KernelError."""
+    """A container's cgroups, open for processes to join. `v1` are tasks files. Raises KernelError.
+
+    They are its present run's for as long as they can be joined: the next run has others of the same names,
+    and those of the last one are gone by then.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._opened = time.monotonic()
+        self.sandbox = sandbox
         self.v2 = open_cgroup(sandbox.cgroup)
         self.v1 = tuple(map(open_tasks, sandbox.v1_cgroups))
+        self.fds = (self.v2, *self.v1)
 
-    def are_of(self, sandbox: Sandbox) -> bool:
-        """Say whether they are a container's still: its next run has others of the same name."""
-        return sandbox is self._sandbox and time.monotonic() < self._opened + _FRESH
+
+class GroupsGone(Exception):  # noqa: N818 - as the others of this package: what happened
+    """The cgroups that were open from before cannot be joined. Nothing is left of the try."""
 
 
 class Join:
@@ -61,21 +61,26 @@ class Join:
 
     entered = sum(FLAGS.values()) & ~CLONE_NEWCGROUP
 
-    def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore, ahead: Groups | None) -> None:
+    def __init__(self, plan: ExecPlan, fds: list[int], oom: OomScore, known: Groups | None) -> None:
         self.plan = plan
         self.step = "plan"
+        self.groups: Groups | None = None
+        """The cgroups that it joined, for the next one."""
+        self._known = known if known is not None and known.sandbox is plan.sandbox else None
         self._oom = oom
-        self._ahead = ahead
         status, self._container, *self._streams = fds
         self.status = Status(status)
 
     def build(self, bounding: Bounding) -> None:
-        """Take the steps of the plan up to the fork, and fork."""
+        """Take the steps of the plan up to the fork, and fork.
+
+        Raises GroupsGone: to be called again, back in the host's namespaces.
+        """
         failpoints.hit("worker.join")
         bounding.narrow(self.plan.sandbox.capabilities)
         self.step = "cgroup"
-        ahead = self._ahead
-        groups = ahead if ahead is not None and ahead.are_of(self.plan.sandbox) else Groups(self.plan.sandbox)
+        known, self._known = self._known, None
+        groups = self.groups = known or Groups(self.plan.sandbox)
         self.step = "join"
         # Roots us and our directory in the container, too.
         setns(self._container, self.entered)
@@ -90,7 +95,8 @@ class Join:
         self.step = "clone"
         fds = self._container, self.status.fd
         program = child.prepare_join(self.plan, who, stdio, groups.v1, fds, bounding.present)
-        self._fork(program, who, groups.v2, terminal)
+        process = self._fork(program, who, groups.v2, known=known is not None)
+        self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
 
     def _open_terminal(self) -> tuple[int, int]:
         master, slave = open_pty("/dev/pts/ptmx")
@@ -105,15 +111,21 @@ class Join:
         null = -1 if len(given) == 3 else _null()  # noqa: PLR2004 - each of the standard streams
         return given.get(0, null), given.get(1, null), given.get(2, null)
 
-    def _fork(self, program: Program, who: user.User, cgroup: int, terminal: tuple[int, int] | None) -> None:
+    def _fork(self, program: Program, who: user.User, cgroup: int, *, known: bool) -> tuple[int, int]:
         os.umask(self.plan.sandbox.umask)
         try:
             self._oom.set(self.plan.sandbox.oom_score_adj)
             start = program.start if may_share(self.plan.sandbox, who) else program.start_copy
             process = start(CLONE_PARENT | CLONE_INTO_CGROUP, cgroup)
+        except KernelError as error:
+            if known:
+                raise GroupsGone from error
+            raise
         finally:
             self._oom.restore()
-        self.status.started(process, terminal[0] if terminal else None, program, self.plan.args[0])
+        if known and (failed := program.failure()) and failed[0] == "cgroup":
+            raise GroupsGone from failed[1]
+        return process
 
 
 def may_share(sandbox: Sandbox, who: user.User) -> bool:

@@ -33,7 +33,7 @@ from wherryd.launcher import wire
 from wherryd.launcher.bounding import Bounding
 from wherryd.launcher.exec_plan import JOIN, ExecPlan
 from wherryd.launcher.job import Job
-from wherryd.launcher.join import Groups, Join
+from wherryd.launcher.join import GroupsGone, Join
 from wherryd.launcher.kit import TAKEN_ON, Kit, OwnNetwork, Shape
 from wherryd.launcher.oom import OomScore
 from wherryd.launcher.plan import Plan
@@ -42,6 +42,8 @@ from wherryd.launcher.root import DESCRIPTORS_FD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from wherryd.launcher.join import Groups
 
 
 CONTROL_FD = 3
@@ -67,7 +69,7 @@ class Worker:
         self._kit: Kit | None = None
         self._network: OwnNetwork | None = None
         self._last_join: tuple[bytes, ExecPlan] | None = None
-        self._ahead: Groups | None = None
+        self._groups: Groups | None = None
 
     def run(self) -> None:
         """Serve until the launcher hangs up."""
@@ -86,17 +88,6 @@ class Worker:
             request = wire.receive_packed(self._control)
             if request is None or request[0] != WAKE:
                 return request
-            self._open_ahead()
-
-    def _open_ahead(self) -> None:
-        """Open the cgroups of the container that was entered last: it is, mostly, what is entered next."""
-        self._close_others()
-        last = self._last_join
-        if last is not None:
-            try:
-                self._ahead = Groups(last[1].sandbox)
-            except OSError:
-                self._ahead = None  # it has ended; should it be asked for all the same, that is told then
 
     def _word(self) -> bytes:
         if self._kit is not None:
@@ -106,7 +97,7 @@ class Worker:
     def _obey(self, data: bytes, fds: list[int]) -> None:
         last = self._last_join
         if last is not None and last[0] == data:
-            self._do(Join(last[1], fds, self._oom, self._ahead))
+            self._do(Join(last[1], fds, self._oom, self._groups))
             return
         fields, own = wire.opened(data, fds)
         if fields[0] == PREPARE:
@@ -115,11 +106,12 @@ class Worker:
             plan = ExecPlan.from_wire(fields[1:])
             if own is fds:  # else the plan was elsewhere, in a file
                 self._last_join = data, plan
-            self._do(Join(plan, own, self._oom, self._ahead))
+            self._do(Join(plan, own, self._oom, self._groups))
         else:
             self._start(Plan.from_wire(fields), own)
 
     def _prepare(self, *, rooted: bool) -> None:
+        self._groups = None
         model = self._model
         if model is None:
             return
@@ -153,7 +145,11 @@ class Worker:
 
     def _do(self, job: Job | Join) -> None:
         try:
-            job.build(self._bounding)
+            try:
+                job.build(self._bounding)
+            except GroupsGone:
+                setns(self._host, job.entered)
+                job.build(self._bounding)
         except OSError as error:
             job.status.failed(job.step, from_oserror(error, job.step))
         except Exception as error:  # noqa: BLE001 - a defect of ours is one container's, not the worker's
@@ -163,11 +159,11 @@ class Worker:
             os.umask(0)
             if self._kit is not None and job.entered & TAKEN_ON:
                 self._kit.enter()
+            self._groups = job.groups if isinstance(job, Join) else None
             self._close_others()
 
     def _close_others(self) -> None:
-        self._ahead = None
-        kept = (self._kit, self._network)
+        kept = (self._kit, self._network, self._groups)
         _close_all_but(tuple(fd for each in kept if each is not None for fd in each.fds))
 
 
