@@ -25,7 +25,7 @@ WARM_UP = 10
 CRUN_RATIO = 0.3
 """What an exec may take of its time. A quiet machine shows 0.28 to 0.29."""
 
-TRIES = 8
+TRIES = 30
 """The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
 
 
