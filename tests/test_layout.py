@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,9 @@ def test_every_task_of_the_supervisor_is_begun_in_one_place() -> None:
             text = path.read_text()
             assert ".start_soon(" not in text, path
             assert "trio.open_nursery(" not in text, path
+
+
+def test_every_module_of_tests_has_a_name_of_its_own() -> None:
+    """Pytest knows them by that, whichever folder they are in; who runs one folder does not see it."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
