@@ -23,16 +23,29 @@ ROUNDS = 100
 WARM_UP = 10
 
 CRUN_RATIO = 0.3
-"""What an exec may take of its time. A quiet machine shows 0.28 to 0.29."""
+"""What an exec may take of its time. A quiet machine shows 0.27 to 0.31."""
 
-TRIES = 30
-"""The machine is shared: a ratio counts when one of so many whole measurements reaches it."""
+TRIES = 20
+"""The machine is shared, and processes stay where the kernel has put them: a ratio counts when one of so many
+whole measurements reaches it, each with a supervisor of its own."""
 
 
 def test_exec_takes_a_fraction_of_cruns_time(capsys: pytest.CaptureFixture[str]) -> None:
     """The median of both, each from the call to the exit."""
     for tool, package in (("crun", "crun"), ("unshare", "util-linux")):
         assert shutil.which(tool), f"{tool} is missing: apt-get install {package}"
+    for _ in range(TRIES):
+        medians = _medians()
+        ratio = medians["wherry"] / medians["crun"]
+        with capsys.disabled():
+            told = ", ".join(f"{name} {median * 1e3:.2f} ms" for name, median in medians.items())
+            print(f"\nmedian of {ROUNDS} execs: {told}: {ratio:.3f} x crun")
+        if ratio <= CRUN_RATIO:
+            return
+    pytest.fail(f"an exec takes {ratio:.2f} x crun's time, in each of {TRIES} tries")
+
+
+def _medians() -> dict[str, float]:
     daemon = Daemon(MEMORY)
     folder = daemon.root / "peer"
     folder.mkdir()
@@ -48,15 +61,7 @@ def test_exec_takes_a_fraction_of_cruns_time(capsys: pytest.CaptureFixture[str])
             assert result.exit_code == 0
             return took
 
-        for _ in range(TRIES):
-            medians = _measure({"wherry": ours, "crun": crun.seconds})
-            ratio = medians["wherry"] / medians["crun"]
-            with capsys.disabled():
-                told = ", ".join(f"{name} {median * 1e3:.2f} ms" for name, median in medians.items())
-                print(f"\nmedian of {ROUNDS} execs: {told}: {ratio:.3f} x crun")
-            if ratio <= CRUN_RATIO:
-                return
-    pytest.fail(f"an exec takes {ratio:.2f} x crun's time, in each of {TRIES} tries")
+        return _measure({"wherry": ours, "crun": crun.seconds})
 
 
 def _measure(runners: dict[str, Callable[[], float]]) -> dict[str, float]:
