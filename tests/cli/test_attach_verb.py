@@ -121,7 +121,7 @@ def test_a_terminal_is_left_and_taken_again(
         terminal.send(keys)
         assert terminal.wait() == 0
     with wherryd.terminal("attach", *option, "c") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         assert ready(wherryd, "c", 2), "run was the first"
         terminal.send("echo $word\n")
         terminal.expect("kept\r\n")

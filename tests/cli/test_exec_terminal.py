@@ -35,7 +35,7 @@ def test_it_has_a_terminal_of_the_containers_with_the_size_of_ours(wherryd: Daem
 
 def test_a_shell_has_job_control_and_ctrl_c_and_sees_the_window_change(wherryd: Daemon, web: str) -> None:
     with wherryd.terminal("exec", "-it", "-e", "PS1=> ", web, "sh") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("> ")
         assert "can't access tty" not in terminal.text
         terminal.send("sh -c 'echo beg''un; exec sleep 1000'\n")
@@ -71,7 +71,7 @@ def test_the_keys_leave_it_running_and_it_can_go_on_printing(
 ) -> None:
     script = "stty -echo; echo up; read line; seq 1 100000; echo $line > /tmp/done; sleep 1000"
     with wherryd.terminal("exec", "-it", *option, web, "sh", "-c", script) as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("up")
         terminal.send(b"word\n" + keys)
         terminal.expect("runs on\r\n")
@@ -84,7 +84,7 @@ def test_the_keys_leave_it_running_and_it_can_go_on_printing(
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_it_ends_with_its_client_and_the_terminal_is_restored(wherryd: Daemon, web: str, name: str) -> None:
     with wherryd.terminal("exec", "-it", web, "sh", "-c", "trap '' HUP; echo up; sleep 1000") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("up")
         terminal.process.send_signal(signal.Signals[name])
         assert terminal.wait() in (128 + signal.Signals[name], -signal.Signals[name])
@@ -95,7 +95,7 @@ def test_it_ends_with_its_client_and_the_terminal_is_restored(wherryd: Daemon, w
 
 def test_the_terminal_is_restored_after_a_failed_start(wherryd: Daemon, web: str) -> None:
     with wherryd.terminal("exec", "-it", web, "missing") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         assert terminal.wait() == 127
         assert terminal.attributes() == before
         assert terminal.text.count("\n") == 1
@@ -115,7 +115,7 @@ def test_without_a_terminal_for_it_our_terminal_stays_ours(wherryd: Daemon, web:
 
 def test_the_end_of_the_container_ends_it(wherryd: Daemon, web: str) -> None:
     with wherryd.terminal("exec", "-it", web, "sh", "-c", "echo up; sleep 1000") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("up")
         ok(wherryd, "stop", "-t", "0", web)
         assert terminal.wait() == 137

@@ -71,7 +71,7 @@ def test_the_container_sees_keys_as_they_are(wherryd: Daemon, busybox: Path) -> 
 
 def test_ctrl_p_ctrl_q_leaves_it_running(wherryd: Daemon, busybox: Path) -> None:
     with wherryd.terminal("run", "--name", "left", "-it", "-e", "PS1=> ", busybox, "sh") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("> ")
         terminal.send(CTRL_P + CTRL_Q)
         terminal.expect("left runs on\r\n")
@@ -95,14 +95,14 @@ def test_ctrl_p_alone_is_the_containers(wherryd: Daemon, busybox: Path) -> None:
 @pytest.mark.parametrize("ending", ["exit 3", "kill -9 -1; kill -TERM $$; exit 3"])
 def test_the_terminal_is_restored_after_the_end(wherryd: Daemon, busybox: Path, ending: str) -> None:
     with wherryd.terminal("run", "--rm", "-it", busybox, "sh", "-c", f"stty raw; {ending}") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         assert terminal.wait() == 3
         assert terminal.attributes() == before, "the terminal was left raw"
 
 
 def test_the_terminal_is_restored_after_a_failed_start(wherryd: Daemon, busybox: Path) -> None:
     with wherryd.terminal("run", "--rm", "-it", busybox, "missing") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         assert terminal.wait() == 127
         assert terminal.attributes() == before
         assert terminal.text.count("\n") == 1, f"not one line: {terminal.text!r}"
@@ -113,7 +113,7 @@ def test_the_terminal_is_restored_when_the_command_is_ended(
     wherryd: Daemon, busybox: Path, name: str
 ) -> None:
     with wherryd.terminal("run", "--name", "on", "-it", busybox, "sh", "-c", "echo up; exec cat") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("up")
         terminal.process.send_signal(signal.Signals[name])
         assert terminal.wait() == 128 + signal.Signals[name]
@@ -128,7 +128,7 @@ def test_the_terminal_is_restored_when_the_supervisor_dies(
     """At once, or when its user has waited enough for the next one."""
     command = ("run", "--name", "on", "-it", busybox, "sh", "-c", "echo up; exec cat")
     with fresh_wherryd.terminal(*command, env={"WHERRY_RECONNECT": patience}) as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("up")
         fresh_wherryd.kill()
         if patience == "0":
@@ -184,7 +184,7 @@ def test_start_puts_a_container_with_a_terminal_into_ours(wherryd: Daemon, busyb
         "stty size; read x; echo got $x; exit 4",
     )
     with wherryd.terminal("start", "-ai", "later") as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.resize(30, 90)
         terminal.expect("\n")
         terminal.send("word\n")

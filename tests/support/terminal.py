@@ -29,6 +29,8 @@ class Terminal:
         self.screen = b""
         self.master, slave = os.openpty()
         self.resize(*SIZE)
+        self.before = self.attributes()
+        """Its settings before the command could change them."""
         try:
             # setsid execs at once, so that the process is the command itself.
             self.process = subprocess.Popen(

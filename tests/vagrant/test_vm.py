@@ -161,7 +161,7 @@ def test_a_signal_ends_the_machine_at_once_and_leaves_nothing(
 def test_ctrl_c_ends_it_on_a_terminal(checkout: Checkout) -> None:
     """The keys are not the machine's; and the terminal is as it was."""
     with Terminal([*checkout.command, GOES_ON], checkout.environment) as terminal:
-        before = terminal.attributes()
+        before = terminal.before
         terminal.expect("it runs\r\n")
         terminal.send(b"\x03")
         assert terminal.wait() == 130
