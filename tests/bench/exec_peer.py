@@ -50,7 +50,7 @@ class CrunExec:
 
 def _serve(bundle: str) -> None:
     from wherryd.kernel.hierarchies import find_hierarchies
-    from wherryd.kernel.syscalls import MS_BIND, mount
+    from wherryd.kernel.mount_syscalls import MS_BIND, mount
 
     v2 = find_hierarchies().v2
     if v2 != "/sys/fs/cgroup":

@@ -95,7 +95,7 @@ class Crun:
 
 def _serve_crun(image: str, directory: str) -> None:
     from wherryd.kernel.hierarchies import find_hierarchies
-    from wherryd.kernel.syscalls import MS_BIND, mount, umount2
+    from wherryd.kernel.mount_syscalls import MS_BIND, mount, umount2
 
     v2 = find_hierarchies().v2
     if v2 != "/sys/fs/cgroup":

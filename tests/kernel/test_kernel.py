@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wherryd.kernel import cgroups, features, machine, pidfd, syscalls
+from wherryd.kernel import cgroups, features, machine, mount_syscalls, pidfd, syscalls
 from wherryd.kernel.capabilities import NUMBERS, last_cap
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.hierarchies import find_hierarchies
@@ -230,7 +230,7 @@ def test_program_tells_denied_before_not_found(outcome: Callable[[Program], str]
 
 def test_program_goes_over_a_mount_whose_target_is_not_there(outcome: Callable[[Program], str]) -> None:
     program = Program()
-    program.mount("/dev/null", "/no/such/file", "", syscalls.MS_BIND, if_there=True)
+    program.mount("/dev/null", "/no/such/file", "", mount_syscalls.MS_BIND, if_there=True)
     program.execve(["/bin/true"], ("true",), {})
     assert outcome(program) == "exit 0"
 

@@ -22,8 +22,8 @@ from wherryd.cgroups.limits import ALWAYS
 from wherryd.kernel import cgroups
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.hierarchies import find_hierarchies, is_delegated
+from wherryd.kernel.mount_syscalls import MNT_DETACH, umount2
 from wherryd.kernel.mounts import mount_cgroup2
-from wherryd.kernel.syscalls import MNT_DETACH, umount2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

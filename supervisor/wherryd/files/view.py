@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherryd.kernel.errors import KernelError
+from wherryd.kernel.mount_syscalls import MNT_DETACH, MOUNT_ATTR_RDONLY, mount_setattr, umount2
 from wherryd.kernel.mounts import (
     Mount,
     attach,
@@ -29,11 +30,7 @@ from wherryd.kernel.syscalls import (
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWUTS,
-    MNT_DETACH,
-    MOUNT_ATTR_RDONLY,
-    mount_setattr,
     setns,
-    umount2,
     unshare,
 )
 from wherryd.launcher import plan, source

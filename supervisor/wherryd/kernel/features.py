@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.hierarchies import find_hierarchies
-from wherryd.kernel.syscalls import close_range, mount_setattr, move_mount, open_tree, openat2, pidfd_open
+from wherryd.kernel.mount_syscalls import mount_setattr, move_mount, open_tree
+from wherryd.kernel.syscalls import close_range, openat2, pidfd_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,7 @@ from __future__ import annotations
 import os
 
 from wherryd.kernel.errors import KernelError
-from wherryd.kernel.syscalls import (
-    AT_EMPTY_PATH,
-    AT_FDCWD,
-    AT_RECURSIVE,
+from wherryd.kernel.mount_syscalls import (
     FSCONFIG_SET_FLAG,
     FSCONFIG_SET_STRING,
     MNT_DETACH,
@@ -40,6 +37,7 @@ from wherryd.kernel.syscalls import (
     pivot_root,
     umount2,
 )
+from wherryd.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE
 
 _MS = {"ro": MS_RDONLY, "nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC}
 _ATTR = {

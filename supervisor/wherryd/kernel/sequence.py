@@ -19,13 +19,7 @@ import struct
 from wherryd.kernel import machine
 from wherryd.kernel.errors import KernelError
 from wherryd.kernel.memory import keep_from_forks
-from wherryd.kernel.syscalls import (
-    CLONE_VFORK,
-    CLONE_VM,
-    clone3,
-    clone3_by,
-    raw_syscall,
-)
+from wherryd.kernel.syscalls import CLONE_VFORK, CLONE_VM, clone3, clone3_by, raw_syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,9 +10,7 @@ import errno
 import os
 
 from wherryd.kernel.errors import KernelError
-from wherryd.kernel.program import Program
-from wherryd.kernel.syscalls import (
-    CLONE_NEWCGROUP,
+from wherryd.kernel.mount_syscalls import (
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
@@ -21,6 +19,8 @@ from wherryd.kernel.syscalls import (
     MS_REC,
     MS_REMOUNT,
 )
+from wherryd.kernel.program import Program
+from wherryd.kernel.syscalls import CLONE_NEWCGROUP
 from wherryd.launcher import wire
 
 TYPE_CHECKING = False

@@ -17,14 +17,7 @@ import stat
 from wherryd.kernel.errors import from_oserror
 from wherryd.kernel.mounts import new_mount
 from wherryd.kernel.namespaces import FLAGS, loopback_up
-from wherryd.kernel.syscalls import (
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWUTS,
-    setns,
-    unshare,
-)
+from wherryd.kernel.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, setns, unshare
 from wherryd.launcher import child, root
 
 TYPE_CHECKING = False

@@ -12,6 +12,7 @@ import os
 import stat
 
 from wherryd.kernel.errors import KernelError, from_oserror
+from wherryd.kernel.mount_syscalls import MOUNT_ATTR_RDONLY, mount_setattr
 from wherryd.kernel.mounts import (
     attach,
     clone_tree,
@@ -22,7 +23,7 @@ from wherryd.kernel.mounts import (
     swap_root,
 )
 from wherryd.kernel.paths import make_in_root, open_in_root
-from wherryd.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, mount_setattr
+from wherryd.kernel.syscalls import AT_FDCWD
 from wherryd.launcher import child
 
 TYPE_CHECKING = False

@@ -24,11 +24,7 @@ import sys
 from wherryd.kernel.errors import KernelError, from_oserror
 from wherryd.kernel.program import Program
 from wherryd.kernel.rlimits import set_rlimit
-from wherryd.kernel.syscalls import (
-    close_range,
-    setns,
-    sigprocmask,
-)
+from wherryd.kernel.syscalls import close_range, setns, sigprocmask
 from wherryd.launcher import wire
 from wherryd.launcher.bounding import Bounding
 from wherryd.launcher.exec_plan import JOIN, ExecPlan
