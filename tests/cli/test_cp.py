@@ -68,6 +68,15 @@ def read(daemon: Daemon, path: str) -> bytes:
         return file.read()
 
 
+def archive(name: str, contents: bytes) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = len(contents)
+        tar.addfile(info, io.BytesIO(contents))
+    return data.getvalue()
+
+
 TREE = ["one", "sub", "sub/two"]
 
 
@@ -246,14 +255,29 @@ def test_archives_through_pipes(box: Daemon, tmp_path: Path, compress: type[byte
 def test_an_archive_that_is_none_or_cut(box: Daemon) -> None:
     assert "no tar archive" in refused(box, "cp", "-", "box:/tmp", input=b"hello\n" * 200)
     assert "is empty" in refused(box, "cp", "-", "box:/tmp", input=b"")
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        info = tarfile.TarInfo("big")
-        info.size = 1 << 20
-        tar.addfile(info, io.BytesIO(bytes(1 << 20)))
-    assert "truncated" in refused(box, "cp", "-", "box:/tmp", input=data.getvalue()[: 1 << 19])
+    data = archive("big", bytes(1 << 20))
+    assert "truncated" in refused(box, "cp", "-", "box:/tmp", input=data[: 1 << 19])
     assert look(box, "/tmp") == [], "half a file stayed"
-    assert "not a directory" in refused(box, "cp", "-", "box:/file", input=data.getvalue())
+    assert "not a directory" in refused(box, "cp", "-", "box:/file", input=data)
+
+
+@pytest.mark.parametrize("end", ["cut", "killed"])
+def test_a_file_is_there_whole_or_as_it_was(box: Daemon, end: str) -> None:
+    """Whoever looks while a copy is written sees what was there before; so it stays if the copy fails."""
+    before = look(box, "/")
+    data = archive("file", bytes(1 << 20))
+    with box.popen("cp", "-", "box:/") as process:
+        assert process.stdin is not None
+        process.stdin.write(data[: 1 << 19])
+        process.stdin.flush()
+        assert (read(box, "/file"), look(box, "/")) == (b"f\n", before)
+        if end == "killed":
+            process.kill()
+        process.stdin.close()
+        process.wait(20)
+    assert (read(box, "/file"), look(box, "/")) == (b"f\n", before)
+    ok(box, "cp", "-", "box:/", input=data)
+    assert read(box, "/file") == bytes(1 << 20)
 
 
 def test_volumes_and_tmpfs_of_a_running_container(wherryd: Daemon, busybox: Path, tmp_path: Path) -> None:

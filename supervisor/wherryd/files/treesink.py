@@ -11,6 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from wherryd.files.newfile import NewFile
 from wherryd.files.refused import Refused
 from wherryd.files.walk import shown
 from wherryd.kernel.errors import KernelError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from wherryd.files.walk import Extents, Meta
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OVER = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _STRICT = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
 _PIECE = 8 << 20
 _IMPLIED = 0o755  # a folder that an archive has no entry for
@@ -75,19 +74,19 @@ class TreeSink:
         self.make_file(path, meta, fill)
 
     def make_file(self, path: bytes, meta: Meta, fill: Callable[[int], None]) -> None:
-        """Make a file, filled by a function that is given its descriptor; `meta.size` is its size then."""
+        """Make a file, filled by a function that is given its descriptor; `meta.size` is its size then.
+
+        Where others may look it is there when it is whole; until then what was there before is.
+        """
         self.current = path
         parent, name = self.place(path)
-        fd = self._open_new(parent, name, path)
+        new = NewFile(parent, name, path, fresh=path.rpartition(b"/")[0] in self._made)
         try:
-            fill(fd)
-            os.ftruncate(fd, meta.size)
-            self._finish(fd, meta)
-        except BaseException:
-            os.unlink(name, dir_fd=parent)
-            raise
+            fill(new.fd)
+            os.ftruncate(new.fd, meta.size)
+            new.put(lambda fd: self._finish(fd, meta))
         finally:
-            os.close(fd)
+            new.close()
 
     def symlink(self, path: bytes, meta: Meta, target: bytes) -> None:
         """Make a symlink; where it leads is not looked at."""
@@ -155,19 +154,6 @@ class TreeSink:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise Refused(f"{shown(folder)}: cannot overwrite non-directory with directory") from None
             raise
-
-    def _open_new(self, parent: int, name: bytes, path: bytes) -> int:
-        try:
-            return os.open(name, _NEW, 0o600, dir_fd=parent)
-        except FileExistsError:
-            if self._clear(parent, name, path):
-                return os.open(name, _NEW, 0o600, dir_fd=parent)
-        # Something is mounted on it, as on /etc/hosts: it stays, with new contents.
-        fd = os.open(name, _OVER, dir_fd=parent)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise Refused(f"{shown(path)}: a device is there")
-        return fd
 
     def _make(self, path: bytes, make: Callable[[int, bytes], None]) -> None:
         self.current = path
