@@ -24,6 +24,7 @@ from wherry_protocol.errors import NoSpace, WherryError
 from wherryd import journal, no_memory
 from wherryd.cgroups.spares import SpareGroups
 from wherryd.cgroups.tree import plant
+from wherryd.containers.changes import Changes
 from wherryd.containers.group_watch import GroupWatch
 from wherryd.containers.health import HealthWatch
 from wherryd.containers.making import keep_spec
@@ -35,6 +36,7 @@ from wherryd.containers.registry import Registry
 from wherryd.containers.restarting import Restarts
 from wherryd.containers.services import Services
 from wherryd.containers.spares import Spares
+from wherryd.containers.starting import Starter
 from wherryd.containers.trash import Trash
 from wherryd.control.context import Context
 from wherryd.control.facts import find_facts
@@ -254,8 +256,10 @@ async def _serve_containers(
     services: Services, state: Opened, recovered: Callable[[], None], front: Front
 ) -> None:
     async with open_nursery() as nursery:
-        manager = Manager(services, nursery)
-        services.restarts.begin(services, nursery, manager)
+        changes = Changes(nursery)
+        starter = Starter(services, nursery, changes)
+        manager = Manager(services, starter, changes)
+        services.restarts.begin(services, nursery, starter)
         await recover(services, state, nursery, _boot_id())
         recovered()
         services.networks.reclaim()
@@ -274,6 +278,6 @@ async def _serve_containers(
         if front.reloader.current.stop_containers:
             await manager.stop_all(STOP_TIMEOUT)
         with trio.move_on_after(CHANGES_TIMEOUT):
-            await manager.wait_idle()
+            await changes.wait_idle()
             await execs.wait_over()
         nursery.cancel_scope.cancel()

@@ -8,7 +8,7 @@ record, so that a killed supervisor's successor goes on waiting.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -24,21 +24,10 @@ if TYPE_CHECKING:
     from wherryd.containers.container import Container
     from wherryd.containers.restart_policy import Tries
     from wherryd.containers.services import Services
+    from wherryd.containers.starting import Starter
 
 AT_ONCE = 8
 """Starts by policy that are under way at a time: the machine's start is everybody's start."""
-
-
-class Starter(Protocol):
-    """Who can start containers. Both raise WherryError."""
-
-    async def make_ready(self, container: Container) -> None:
-        """Have what a container requires up."""
-        ...
-
-    async def start_again(self, container: Container) -> None:
-        """Start a container; its phase changes before anything else can happen."""
-        ...
 
 
 class _Waiting:
