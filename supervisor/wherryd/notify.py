@@ -1,6 +1,7 @@
 """What we and a service manager tell each other: state, liveness, a socket that is open already.
 
-sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). All of it does nothing when there is none.
+sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3), sd_booted(3), systemctl(1). All of it does nothing
+when there is none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 FIRST_FD = 3
 """SD_LISTEN_FDS_START."""
+
+BOOTED = "/run/systemd/system"
+"""There where systemd is the machine's service manager, be we a service of it or not."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds for systemd to say whether the machine goes down: it is busy then."""
 
 
 def sd_notify(*states: str) -> None:
@@ -41,6 +48,27 @@ def sd_notify(*states: str) -> None:
 def tell_reloading() -> None:
     """Say that the settings are being read again; READY=1 is to follow."""
     sd_notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+async def machine_goes_down() -> bool:
+    """Say whether we are being stopped because the machine is: shut down, or started again."""
+    if not _managed():
+        return False
+    try:
+        with trio.fail_after(ANSWER_TIMEOUT):
+            done = await trio.run_process(
+                ["systemctl", "is-system-running"], capture_stdout=True, capture_stderr=True, check=False
+            )
+    except FileNotFoundError:
+        return False  # the service manager is another one
+    except (OSError, trio.TooSlowError) as error:
+        journal.warning("whether the machine goes down is not known", error=error)
+        return False
+    return done.stdout.strip() == b"stopping"
+
+
+def _managed() -> bool:
+    return bool(os.environ.get("NOTIFY_SOCKET")) or os.path.isdir(BOOTED)
 
 
 def watchdog_interval() -> float | None:

@@ -4,8 +4,8 @@
       ⊃ containers   one task a running container, and every change that a request asked for
           ⊃ front        the listener and the clients' sessions
 
-SIGTERM or SIGINT closes the front first; then, if so configured, the containers are stopped; the tasks that
-watch them are cancelled, which leaves the containers themselves with the launcher.
+SIGTERM or SIGINT closes the front first; then, if so configured or if the machine goes down, the containers
+are stopped; the tasks that watch them are cancelled, which leaves the containers with the launcher.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from wherryd.logs.limits import LogDefaults
 from wherryd.logs.packer import Packer
 from wherryd.logs.pump import LogPump
 from wherryd.network.service import Networks
-from wherryd.notify import sd_notify
+from wherryd.notify import machine_goes_down, sd_notify
 from wherryd.processes.execs import Execs
 from wherryd.processes.probe import Prober
 from wherryd.reloading import Reloader
@@ -274,9 +274,13 @@ async def _serve_containers(
         facts = find_facts(services.cgroups)
         context = Context(manager=manager, execs=execs, facts=facts, reloader=front.reloader)
         await front.serve(Verbs(context), containers=len(services.registry))
-        sd_notify("STOPPING=1", "STATUS=stopping; containers go on")
-        if front.reloader.current.stop_containers:
+        sd_notify("STOPPING=1")
+        # Nobody else would do it politely, or be there to see how they end.
+        if front.reloader.current.stop_containers or await machine_goes_down():
+            sd_notify("STATUS=stopping, and the containers")
             await manager.stop_all(STOP_TIMEOUT)
+        else:
+            sd_notify("STATUS=stopping; containers go on")
         with trio.move_on_after(CHANGES_TIMEOUT):
             await changes.wait_idle()
             await execs.wait_over()

@@ -295,6 +295,28 @@ def test_stop_containers_stops_them(busybox: Path) -> None:
         daemon.close()
 
 
+def test_containers_are_stopped_when_the_machine_goes_down(
+    busybox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a first process without a handler, which no SIGTERM ends, holds that up for long."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text('#!/bin/sh\n[ "$*" = is-system-running ] && echo stopping\nexit 1\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    daemon = Daemon()
+    try:
+        daemon.start()
+        script = "trap 'exit 3' TERM; echo up; while :; do sleep 1000 & wait $!; done"
+        detached(daemon, "--name", "svc", busybox, "sh", "-c", script)
+        await_line(daemon, "svc", "up")
+        assert daemon.terminate() == 0
+        daemon.start()
+        assert field(daemon, "svc", "State.Status") == "exited"
+        assert field(daemon, "svc", "State.ExitCode") == "3"
+    finally:
+        daemon.close()
+
+
 def test_debug_prints_the_plan(busybox: Path) -> None:
     daemon = Daemon()
     try:
