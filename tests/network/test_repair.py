@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from networkkit import HOST, PEER, published
 from support.forms import within
+from support.netns import Place
 from support.waiting import wait_for
 
 from wherry import Event
@@ -22,6 +28,14 @@ if TYPE_CHECKING:
     from networkkit import Box, Machine
 
 PROMISED = within(5.0)
+
+
+@pytest.fixture
+def host() -> Iterator[Place]:
+    """A network namespace with nothing in it."""
+    place = Place.new()
+    yield place
+    place.close()
 
 
 @pytest.fixture
@@ -216,11 +230,46 @@ def test_what_ended_while_no_supervisor_watched_is_gone_after(machine: Machine) 
         pid = box.details().pid
         machine.client.close()
         machine.daemon.kill()
-        subprocess.run(["kill", "-9", str(pid)], check=True)
+        os.kill(pid, signal.SIGKILL)
         machine.host.call(machine.daemon.start)
     assert wait_for(lambda: not machine.published(), PROMISED)
     with machine.run(ports=(published(8080, 80),)):
         pass
+
+
+IN_A_PID_NAMESPACE = """
+wherryd --detach && wherry run --rm host true && sleep 0.7
+echo before: $(wherry events --since 1h --until 0s --filter event=repair | wc -l)
+nft delete table "$(nft list tables inet | head -n 1 | cut -d" " -f 2-)" && sleep 0.7
+wherry events --since 1h --until 0s --filter event=repair --format '{{.Actor.Attributes.what}}'
+kill $(wherry info --format '{{.Pid}}')
+while [ -e "$WHERRY_RUN_DIR/control.sock" ]; do sleep 0.1; done
+"""
+
+
+def test_in_a_pid_namespace_what_we_do_is_no_repair(host: Place) -> None:
+    """As in another engine's container: of a transaction the kernel tells a process id of the machine's."""
+    with tempfile.TemporaryDirectory(prefix="wherry-", dir="/var/tmp") as folder:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "WHERRY_STATE_DIR": f"{folder}/state",
+            "WHERRY_RUN_DIR": f"{folder}/run",
+        }
+        command = [
+            "unshare",
+            "--mount-proc",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            IN_A_PID_NAMESPACE,
+        ]
+        done = host.call(
+            lambda: subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        )
+        assert (done.stdout.split("\n", 1), done.stderr) == (["before: 0", "rules\n"], "")
 
 
 def _table(machine: Machine) -> str:

@@ -7,6 +7,7 @@ did to the rules ourselves, before it wakes anybody: a container's start costs n
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 import sys
@@ -37,6 +38,10 @@ _NFTA_TABLE = 1
 """The table's name has this number in messages about tables, chains, rules, sets and elements alike."""
 
 _NFTA_GEN_PROC_PID = 2
+"""Who did it, as the machine's first pid namespace counts, whichever is ours."""
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""Its inode: PROC_PID_INIT_INO of the kernel."""
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -73,6 +78,7 @@ class Watch:
         self._table = table.encode()
         self._cares = cares
         self._own_pids = own_pids
+        self._counted_alike = os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
         self._filtered: int | None = None
         self._tampered = False
         self._seen = Seen()
@@ -95,7 +101,7 @@ class Watch:
                 start_soon(nursery, self._receive, rules, self._on_rule)
 
     async def _receive(
-        self, sock: socket.socket, on_message: Callable[[socket.socket, int, bytes], None]
+        self, sock: socket.socket, on_message: Callable[[socket.socket, int, int, bytes], None]
     ) -> None:
         while True:
             try:
@@ -110,10 +116,10 @@ class Watch:
                     raise
                 self._seen.unknown = True
                 continue
-            for kind, body in _messages(data):
-                on_message(sock, kind, body)
+            for kind, sender, body in _messages(data):
+                on_message(sock, kind, sender, body)
 
-    def _on_link(self, _sock: socket.socket, kind: int, body: bytes) -> None:
+    def _on_link(self, _sock: socket.socket, kind: int, _sender: int, body: bytes) -> None:
         if kind == _RTM_NEWNETCONF:
             forwarding = _attributes(body[_NETCONFMSG:]).get(_NETCONFA_FORWARDING)
             self._seen.forwarding = self._seen.forwarding or forwarding == bytes(4)
@@ -128,21 +134,24 @@ class Watch:
         if self._cares(name):
             self._seen.links.add(name)
 
-    def _on_rule(self, sock: socket.socket, kind: int, body: bytes) -> None:
+    def _on_rule(self, sock: socket.socket, kind: int, sender: int, body: bytes) -> None:
         """Take note of who did what: at the end of a transaction the kernel tells the process."""
         attributes = _attributes(body[_NFGENMSG:])
         if kind != _NFT_MSG_NEWGEN:
             name = attributes.get(_NFTA_TABLE, b"").rstrip(b"\0")
             self._tampered = self._tampered or name == self._table
             return
-        pid = int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")
-        if pid not in self._own_pids():
+        if not self._is_ours(sender, int.from_bytes(attributes.get(_NFTA_GEN_PROC_PID, b""), "big")):
             self._seen.rules = self._seen.rules or self._tampered
-        elif pid != self._filtered:
-            # Its netlink socket has its process id for a name, as the kernel does with a process's first.
-            attach_filter(sock, _sender_filter(pid))
-            self._filtered = pid
+        elif sender != self._filtered:
+            attach_filter(sock, _sender_filter(sender))
+            self._filtered = sender
         self._tampered = False
+
+    def _is_ours(self, sender: int, pid: int) -> bool:
+        """Say whether one of ours did it: a process's first netlink socket mostly has its id for a name."""
+        ours = self._own_pids()
+        return sender in ours or (self._counted_alike and pid in ours)
 
 
 def _listen(protocol: int, *groups: int) -> socket.socket:
@@ -154,13 +163,14 @@ def _listen(protocol: int, *groups: int) -> socket.socket:
     return sock
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield of each its kind, the name of the socket that it is about or came from, and the rest."""
     at = 0
     while at + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, at)
+        length, kind, _, _, sender = _HEADER.unpack_from(data, at)
         if length < _HEADER.size:
             return
-        yield kind, data[at + _HEADER.size : at + length]
+        yield kind, sender, data[at + _HEADER.size : at + length]
         at += (length + 3) & ~3
 
 
