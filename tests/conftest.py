@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import busybox as image
 from support import ground, leaks
 from support.daemon import Daemon
@@ -21,6 +22,13 @@ ALONE = {"bench", "chaos", "robustness"}
 def pytest_configure() -> None:
     """Leave the machine's own network: what others make there is no leak of ours."""
     ground.enter_own_network()
+    _expect_no_haste()
+
+
+def _expect_no_haste() -> None:
+    """Have hypothesis take no slow machine for a defect."""
+    settings.register_profile("wherry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("wherry")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -143,7 +143,8 @@ def test_a_terminal_is_left_and_taken_again(
 
 def test_who_attaches_has_the_terminal_drawn_anew(wherryd: Daemon, busybox: Path) -> None:
     """A full-screen program shows itself when the window changes, and is told of one."""
-    script = "trap 'echo drawn' WINCH; while :; do read -t 1 x; done"
+    script = "trap 'echo drawn' WINCH; echo up; while :; do read -t 1 x; done"
     detached(wherryd, "-it", "--name", "c", busybox, "sh", "-c", script)
+    await_line(wherryd, "c", "up\r")
     with wherryd.terminal("attach", "c") as terminal:
         terminal.expect("drawn")

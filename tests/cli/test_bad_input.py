@@ -250,7 +250,9 @@ EVIL = {
 def test_an_archive_with_an_escape_is_refused(untouched: Daemon, tmp_path: Path, what: str) -> None:
     (tmp_path / "evil.tar").write_bytes(archive_of(EVIL[what]))
     assert "canary" in refused(untouched, "run", "--rm", tmp_path / "evil.tar", "true")
-    assert not list(untouched.root.rglob("canary")), f"{what} wrote outside"
+    # os.walk, unlike rglob, does not mind what is removed meanwhile.
+    names = {name for _, folders, files in os.walk(untouched.root) for name in (*folders, *files)}
+    assert "canary" not in names, f"{what} wrote outside"
 
 
 def test_what_is_no_archive(untouched: Daemon, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z #\d+ container die [0-9a-f]{64} "
-    r"\(execDuration=0, exitCode=4, image=\S+, name=told, tier=a\)"
+    r"\(execDuration=\d+, exitCode=4, image=\S+, name=told, tier=a\)"
 )
 
 

@@ -113,12 +113,15 @@ def test_detached_it_goes_on_without_a_word(wherryd: Daemon, web: str) -> None:
     assert wait_for(lambda: commands(wherryd, web) == ["sleep 1000", "sleep 2000"])
 
 
+SLEEPS = {f"sleep {number}" for number in range(2001, 2006)}
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_a_killed_client_leaves_no_process_behind(wherryd: Daemon, web: str, number: int) -> None:
     script = "sleep 2001 & setsid sleep 2002 & (sleep 2003 & sleep 2004) & trap '' HUP; echo up; sleep 2005"
     with running(wherryd, "exec", web, "sh", "-c", script) as process:
         assert read_line(process) == "up"
-        assert len(commands(wherryd, web)) >= 6
+        assert wait_for(lambda: {*commands(wherryd, web)} >= SLEEPS), commands(wherryd, web)
         if number == signal.SIGHUP:
             # Passed on, and ignored there; so that the command is killed, the client has to go.
             process.send_signal(number)
@@ -145,7 +148,10 @@ def test_what_it_left_in_the_background_is_not_waited_for(wherryd: Daemon, web: 
     with running(wherryd, "exec", web, "sh", "-c", "sleep 2000 & echo done") as process:
         assert read_line(process) == "done"
         assert process.wait(PATIENCE) == 0
-    assert commands(wherryd, web) == ["sleep 1000", "sleep 2000"], "docker leaves it running"
+    # Its shell has ended; what it forked executes its own command a moment later.
+    assert wait_for(lambda: commands(wherryd, web) == ["sleep 1000", "sleep 2000"]), (
+        "docker leaves it running"
+    )
 
 
 def test_a_reader_that_does_not_read_harms_nobody(wherryd: Daemon, web: str) -> None:

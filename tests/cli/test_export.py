@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import tarfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -210,8 +211,11 @@ def test_a_killed_client_leaves_no_half_of_a_file(wherryd: Daemon, everything: P
 
 
 def _links(pid: int) -> bytes:
-    folder = f"/proc/{pid}/fd"
-    return b" ".join(os.readlink(os.fsencode(f"{folder}/{fd}")) for fd in os.listdir(folder))
+    found: list[bytes] = []
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found.append(os.readlink(os.fsencode(f"/proc/{pid}/fd/{descriptor}")))
+    return b" ".join(found)
 
 
 def test_what_stood_there_stays_until_the_new_one_is_whole(

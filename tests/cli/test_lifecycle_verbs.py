@@ -19,6 +19,7 @@ from clikit import (
     read_line,
     refused,
     running,
+    wait_for,
 )
 
 from wherry import RunSpec
@@ -130,7 +131,7 @@ def test_several_are_stopped_in_parallel(wherryd: Daemon, busybox: Path) -> None
         start_shell(wherryd, busybox, name, STUBBORN)
     began = time.monotonic()
     assert ok(wherryd, "stop", "-t", "1", *several).split() == several
-    assert time.monotonic() - began < 3, "they were stopped one after the other"
+    assert time.monotonic() - began < len(several), "they were stopped one after the other"
     assert names(wherryd) == []
 
 
@@ -325,12 +326,13 @@ def test_a_name_wins_over_an_id_prefix(wherryd: Daemon, busybox: Path) -> None:
 def test_a_client_that_hangs_up_in_a_stop_changes_nothing(wherryd: Daemon, busybox: Path) -> None:
     """The stop goes on to its end."""
     start_shell(wherryd, busybox, "stubborn", STUBBORN)
+    told = ("events", "--since", "1h", "--until", "0s", "-f", f"container={field(wherryd, 'stubborn', 'Id')}")
     with (
         running(wherryd, "stop", "-t", "0.5", "stubborn") as stop,
         running(wherryd, "logs", "-f", "stubborn") as log,
     ):
         read_line(log)
         with running(wherryd, "wait", "stubborn") as wait:
-            names(wherryd)  # by now the stop has been asked for
+            assert wait_for(lambda: "kill" in ok(wherryd, *told)), "nobody asked for the stop"
             stop.kill()
             assert finish(wait)[1] == "137\n"

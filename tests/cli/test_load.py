@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import detached, empty, field, inspect, kept, ok, refused, wait_for
+from clikit import await_line, detached, empty, field, inspect, kept, ok, refused, wait_for
 from support.forms import SLOWNESS
 from support.imagekit import Built, docker_save, folder, layer, member, oci, pack, write_folder
 
@@ -79,7 +79,9 @@ def test_flags_win_over_the_images_config(store: Daemon, saved: Path) -> None:
 
 def test_an_images_stop_signal_is_sent(store: Daemon, saved: Path) -> None:
     ok(store, "load", "-i", saved)
-    detached(store, "--name", "c", "demo:1", "trap 'echo got it; exit 7' USR1; while :; do sleep 0.1; done")
+    script = "trap 'echo got it; exit 7' USR1; echo up; while :; do sleep 0.1; done"
+    detached(store, "--name", "c", "demo:1", script)
+    await_line(store, "c", "up")
     ok(store, "stop", "c")
     assert ok(store, "wait", "c") == "7\n"
 
@@ -115,11 +117,16 @@ def test_tag_and_rmi_go_by_docker_rules(store: Daemon, saved: Path, demo: Built)
     assert ok(store, "run", "--rm", "docker.io/library/app:latest").startswith("hello")
     assert "no image nothing" in refused(store, "tag", "nothing", "x")
     assert "no image name" in refused(store, "tag", "app", "a//b")
-    before = kept(store)
+    before = _of_images(store)
     ok(store, "rmi", "app", "demo:1")
-    assert kept(store) == before
+    assert _of_images(store) == before
     assert f"deleted: {demo.digest}" in ok(store, "rmi", "registry.example:5000/team/app:v2")
     assert wait_for(lambda: not [path for path in kept(store) if "/layers/" in path])
+
+
+def _of_images(daemon: Daemon) -> set[str]:
+    """Return what is kept of images: of a container that is removed something may go a moment later."""
+    return {path for path in kept(daemon) if "/containers/" not in path}
 
 
 def test_history_and_inspect_speak_dockers_words(store: Daemon, saved: Path, demo: Built) -> None:
@@ -160,7 +167,7 @@ def test_broken_archives_are_refused_with_one_line_and_leave_nothing(
     assert "no image" in refused(store, "load", "-i", busybox_tar.gz)
     assert "no such file" in refused(store, "load", "-i", tmp_path / "missing")
     assert "no such file" in refused(store, "run", "--rm", "./missing.tar", "true")
-    assert kept(store) == before
+    assert wait_for(lambda: kept(store) <= before), "something of a broken archive stayed"
     assert ok(store, "images", "-q") == ""
 
 

@@ -14,6 +14,11 @@ from support.forms import within
 if TYPE_CHECKING:
     from support.daemon import Daemon
 
+APART = 0.01
+"""Seconds on either side of a moment between two lines."""
+
+QUICK, TRIES = within(1.0), 5
+
 
 @pytest.fixture
 def count(wherryd: Daemon, busybox: Path) -> str:
@@ -46,28 +51,41 @@ def test_a_tail_that_is_no_number(wherryd: Daemon, count: str) -> None:
         assert "--tail" in refused(wherryd, "logs", f"--tail={text}", count)
 
 
+def print_slowly(daemon: Daemon, image: Path, *prints: str) -> list[float]:
+    """Have `timed` print, again each time that a line is in its log; return the times in between."""
+    script, between = "; read x; ".join(prints), list[float]()
+    with running(daemon, "run", "-i", "--name", "timed", image, "sh", "-c", script) as run:
+        assert run.stdin is not None
+        for _ in prints[1:]:
+            read_line(run)
+            time.sleep(APART)
+            between.append(time.time())
+            time.sleep(APART)
+            run.stdin.write(b"\n")
+            run.stdin.flush()
+        assert finish(run)[0] == 0
+    return between
+
+
 def test_timestamps_are_rfc_3339_and_true(wherryd: Daemon, busybox: Path) -> None:
     before = time.time()
-    ok(wherryd, "run", "--name", "timed", busybox, "sh", "-c", "echo a; sleep 0.1; printf 'b\\nc'")
+    (between,) = print_slowly(wherryd, busybox, "echo a", "printf 'b\\nc'")
     after = time.time()
     lines = [line.split(" ", 1) for line in ok(wherryd, "logs", "-t", "timed").splitlines()]
     assert [text for _, text in lines] == ["a", "b", "c"]
     stamps = [datetime.fromisoformat(stamp).timestamp() for stamp, _ in lines]
-    assert before <= stamps[0] <= after
-    assert stamps == sorted(stamps)
-    assert stamps[1] - stamps[0] >= 0.09, "the lines have not their own times"
+    assert before <= stamps[0] <= between <= stamps[1] <= stamps[2] <= after, "these are not the lines' times"
     assert all(len(stamp) == len("2026-01-31T12:00:00.123456789Z") for stamp, _ in lines)
 
 
 def test_since_and_until(wherryd: Daemon, busybox: Path) -> None:
     """By what -t shows, by seconds, and by how long ago."""
-    ok(wherryd, "run", "--name", "timed", busybox, "sh", "-c", "echo a; sleep 0.2; echo b; sleep 0.2; echo c")
+    between = print_slowly(wherryd, busybox, "echo a", "echo b", "echo c")
     stamps = [line.split()[0] for line in ok(wherryd, "logs", "-t", "timed").splitlines()]
     assert ok(wherryd, "logs", "--since", stamps[1], "timed") == "b\nc\n"
     assert ok(wherryd, "logs", "--until", stamps[1], "timed") == "a\n"
     assert ok(wherryd, "logs", "--since", stamps[1], "--until", stamps[2], "timed") == "b\n"
-    seconds = datetime.fromisoformat(stamps[2]).timestamp() - 0.05
-    assert ok(wherryd, "logs", "--since", f"{seconds:.3f}", "timed") == "c\n"
+    assert ok(wherryd, "logs", "--since", f"{between[1]:.3f}", "timed") == "c\n"
     assert ok(wherryd, "logs", "--since", "1h", "timed") == "a\nb\nc\n"
     assert ok(wherryd, "logs", "--until", "1h30m", "timed") == ""
     assert ok(wherryd, "logs", "--since", "1h", "--tail", "1", "timed") == "c\n"
@@ -142,6 +160,9 @@ def test_tail_of_a_huge_log_is_quick(wherryd: Daemon, busybox: Path) -> None:
         wherryd, busybox, "sh", "-c", "head -c 200000000 /dev/zero | tr '\\0' '\\n'; echo last"
     )
     ok(wherryd, "wait", container)
-    began = time.monotonic()
-    assert ok(wherryd, "logs", "--tail", "1", container) == "last\n"
-    assert time.monotonic() - began < within(1.0), "--tail read the log from its start"
+    took: list[float] = []
+    while not took or (min(took) > QUICK and len(took) < TRIES):  # others may have the processor
+        began = time.monotonic()
+        assert ok(wherryd, "logs", "--tail", "1", container) == "last\n"
+        took.append(time.monotonic() - began)
+    assert min(took) <= QUICK, f"--tail read the log from its start: {took} s"

@@ -198,7 +198,7 @@ def test_one_of_many_with_one_name_wins(wherryd: Daemon, busybox: Path) -> None:
         winners = [each for each in threads.map(race, range(RACERS)) if each]
     assert len(winners) == 1, f"{len(winners)} containers got one name"
     assert wherryd.container_ids() == set(winners)
-    assert os.listdir(wherryd.state_dir / "containers") == winners
+    assert wait_for(lambda: os.listdir(wherryd.state_dir / "containers") == winners)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,19 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from clikit import await_line, detached, field, finish, inspect, names, ok, read_line, refused, running
+from clikit import (
+    await_line,
+    detached,
+    field,
+    finish,
+    inspect,
+    names,
+    ok,
+    read_line,
+    refused,
+    running,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -316,7 +328,7 @@ def test_dry_run_prints_the_plan_and_does_nothing(wherryd: Daemon, busybox: Path
     for words in (f"{tmp_path} on /data", "proc on /proc", "mask", "capabilities", "user", "sh"):
         assert words in printed, f"the plan does not tell of {words!r}: {printed}"
     assert names(wherryd, "-a") == []
-    assert os.listdir(wherryd.state_dir / "containers") == []
+    assert wait_for(lambda: not os.listdir(wherryd.state_dir / "containers"))
 
 
 def test_create_takes_what_run_takes(wherryd: Daemon, busybox: Path) -> None:

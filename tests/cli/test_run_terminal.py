@@ -54,7 +54,9 @@ def test_job_control_works(wherryd: Daemon, busybox: Path) -> None:
         terminal.send("jobs; bg; kill %1; wait %1; echo code $?\n")
         terminal.expect("code 143\r\n")
         assert "can't access tty" not in terminal.text
+        terminal.expect("> ")
         terminal.send("(exit 6)\n")
+        terminal.expect("> ")  # before that the terminal would take it for itself
         terminal.send(CTRL_D)
         assert terminal.wait() == 6, "ctrl-d did not end the shell"
 

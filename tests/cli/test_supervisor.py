@@ -155,19 +155,19 @@ def test_a_long_run_directory_is_refused(place: Path) -> None:
 # -- what it refuses -----
 
 
-def test_a_second_supervisor_on_the_same_directory_is_refused(fresh_wherryd: Daemon, busybox: Path) -> None:
+def test_a_second_supervisor_on_the_same_directory_is_refused(
+    fresh_wherryd: Daemon, busybox: Path, place: Path
+) -> None:
     container = detached(fresh_wherryd, busybox, "sleep", "1000")
     own = ["--state-dir", str(fresh_wherryd.state_dir), "--run-dir", str(fresh_wherryd.run_dir)]
     for command in (
         [WHERRYD, *own],
         [WHERRYD, "--detach", *own],
-        [WHERRYD, *own[:2], "--run-dir", "/var/tmp/wherry-x"],
+        [WHERRYD, *own[:2], "--run-dir", str(place / "run")],
     ):
         line = fails(*command, code=3)
         assert f"pid {fresh_wherryd.pid}" in line, f"the holder is not named: {line}"
-    Path("/var/tmp/wherry-x/root").rmdir()
-    (Path("/var/tmp/wherry-x/lock")).unlink(missing_ok=True)
-    Path("/var/tmp/wherry-x").rmdir()
+    assert {path.name for path in (place / "run").iterdir()} <= {"lock", "root"}
     assert field(fresh_wherryd, container, "State.Status") == "running"
 
 

@@ -24,7 +24,13 @@ def rows(daemon: Daemon, reference: str, *args: str) -> list[dict[str, Any]]:
 def test_every_process_with_both_ids_and_the_containers_names(wherryd: Daemon, busybox: Path) -> None:
     detached(wherryd, "--name", "c", busybox, "sh", "-c", "sleep 1000 & exec sleep 2000")
     ok(wherryd, "exec", "-d", "-u", "user", "c", "sleep", "3000")
-    assert wait_for(lambda: len(rows(wherryd, "c")) == 3)
+    expected = [["sleep", str(number)] for number in (2000, 1000, 3000)]  # each a moment after it was forked
+    assert wait_for(
+        lambda: (
+            [(row["command"], row["state"]) for row in rows(wherryd, "c", "-o", "command,state")]
+            == [(command, "S") for command in expected]
+        )
+    )
     first, second, third = rows(wherryd, "c", "-o", "pid,cpid,ppid,user,uid,state,command,threads,tty")
     assert first["pid"] == int(field(wherryd, "c", "State.Pid"))
     assert (first["cpid"], first["user"], first["command"]) == (1, "root", ["sleep", "2000"])
@@ -48,7 +54,7 @@ def test_cpu_and_memory_are_those_of_the_process(wherryd: Daemon, busybox: Path)
     (row,) = rows(wherryd, "c", "-o", "cpu,time,rss,vsz")
     assert wait_for(lambda: rows(wherryd, "c", "-o", "time")[0]["time"] > 0.1)
     (row,) = rows(wherryd, "c", "-o", "cpu,time,rss,vsz")
-    assert 5 < row["cpu"] <= 101
+    assert 1 < row["cpu"] <= 101, "a processor, or what others leave of one"
     assert 100_000 < row["rss"] <= row["vsz"]
 
 

@@ -150,13 +150,20 @@ async def test_tasks_share_a_client(fake: FakeSupervisor) -> None:
 
 async def test_a_cancelled_call_leaves_no_connection_for_the_next(fake: FakeSupervisor) -> None:
     """A late answer would be taken for another call's."""
-    answered = threading.Event()
-    fake.on(Wait, lambda _call: answered.wait(20) and ExitStatus(code=1))
+    asked, answered = threading.Event(), threading.Event()
+
+    def answer(_call: Wait) -> ExitStatus:
+        asked.set()
+        answered.wait(20)
+        return ExitStatus(code=1)
+
+    fake.on(Wait, answer)
     fake.on(Ping, lambda _call: Pong(pid=5))
     async with AsyncClient(fake.run_dir, autostart=False) as client:
-        with anyio.move_on_after(0.05) as scope:
-            await client.wait("web")
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.wait, "web")
+            assert await anyio.to_thread.run_sync(asked.wait, 20)
+            group.cancel_scope.cancel()
         answered.set()
         assert (await client.ping()).pid == 5
     assert len(fake._connections) == 2

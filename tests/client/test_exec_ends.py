@@ -7,22 +7,23 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.forms import rounds, within
+from support.waiting import wait_for
 
 from wherry import BadRequest, Client, RunSpec
 from wherry_protocol.event_log import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.daemon import Daemon
 
 PATIENCE = within(15.0)
-LASTING = ["sh", "-c", "sleep 0.3; exit 7"]
+LASTING = ["sh", "-c", "until test -e /over; do usleep 2000; done; exit 7"]
 
 
 @pytest.fixture
@@ -44,12 +45,11 @@ def standing_still(daemon: Daemon) -> Iterator[None]:
         os.kill(daemon.pid, signal.SIGCONT)
 
 
-def wait_runs(daemon: Daemon) -> None:
-    """Wait until a command runs that the supervisor was asked for."""
+def wait_runs(daemon: Daemon) -> Path:
+    """Wait until a command runs that the supervisor was asked for; return what is to be there for its end."""
     with daemon.client() as other:
-        deadline = time.monotonic() + PATIENCE
-        while not other.execs("c"):
-            assert time.monotonic() < deadline
+        assert wait_for(lambda: other.execs("c"))
+        return Path(f"/proc/{other.inspect('c').pid}/root/over")
 
 
 def test_an_end_reaches_its_client_past_a_supervisor_that_stands_still(
@@ -59,8 +59,9 @@ def test_an_end_reaches_its_client_past_a_supervisor_that_stands_still(
     place = client.last_event()
     with ThreadPoolExecutor(1) as thread:
         command = thread.submit(client.exec, "c", LASTING)
-        wait_runs(fresh_wherryd)
+        over = wait_runs(fresh_wherryd)
         with standing_still(fresh_wherryd):
+            over.touch()
             result = command.result(PATIENCE)
             late = thread.submit(client.execs, "c")
         assert (result.exit_code, result.name) == (7, "c")
@@ -78,9 +79,10 @@ def test_an_end_reaches_its_client_when_there_is_no_supervisor_any_more(
     """And the next one knows of it, and lets it go."""
     with ThreadPoolExecutor(1) as thread:
         command = thread.submit(client.exec, "c", LASTING)
-        wait_runs(fresh_wherryd)
+        over = wait_runs(fresh_wherryd)
         fresh_wherryd.kill()
-        time.sleep(0.4)  # it ends meanwhile
+        over.touch()
+        time.sleep(0.1)  # it ends meanwhile
         fresh_wherryd.start()
         result = command.result(PATIENCE)
     assert result.exit_code == 7

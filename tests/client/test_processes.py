@@ -166,8 +166,9 @@ def test_leaving_the_block_kills_and_detach_does_not(client: Client) -> None:
 
 
 def test_detached_ones_are_listed_until_they_end(client: Client) -> None:
-    started = client.exec_detached("c", ["sh", "-c", "sleep 0.1; exit 7"])
+    started = client.exec_detached("c", ["sh", "-c", "until test -e /over; do usleep 2000; done; exit 7"])
     assert [found.id for found in client.execs("c")] == [started.id]
+    client.exec("c", ["touch", "/over"]).check()
     assert wait_for(lambda: not client.execs())
 
 

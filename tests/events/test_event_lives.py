@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.waiting import PATIENCE
 
 from wherry import AsyncClient, Conflict, Event, Missed, RunSpec
 from wherry.errors import CommandNotFound
@@ -57,7 +58,9 @@ def test_a_run_from_create_to_destroy(wherryd: Daemon, busybox: Path) -> None:
         assert [event.seq for event in events] == list(range(place + 1, place + 6))
         basics = {"name": "brief", "image": str(busybox), "tier": "a"}
         assert events[0].attributes == basics
-        assert events[3].attributes == {**basics, "exitCode": "3", "execDuration": "0"}
+        duration = events[3].attributes["execDuration"]
+        assert events[3].attributes == {**basics, "exitCode": "3", "execDuration": duration}
+        assert int(duration) < PATIENCE, "seconds"
 
 
 def test_every_change_has_its_event(wherryd: Daemon, busybox: Path) -> None:
@@ -211,7 +214,7 @@ def test_readers_that_never_read_slow_nobody_down(wherryd: Daemon, busybox: Path
                 client.run(spec(busybox, "true", auto_remove=True, labels=labels)).check()
             started = time.monotonic()
             client.run(spec(busybox, "true", auto_remove=True)).check()
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < PATIENCE
             assert len(told(client, place)) == 26 * 5
         finally:
             for stream in streams:

@@ -90,7 +90,7 @@ class Ground:
 
     def close(self) -> None:
         """Remove every cgroup. Fails, after killing them, if processes are left."""
-        deadline = time.monotonic() + 1  # whose exit was seen has a few steps left in the kernel
+        deadline = time.monotonic() + TIMEOUT  # whose exit was seen has a few steps left in the kernel
         while any(cgroups.populated(str(group)) for group in self._groups()) and time.monotonic() < deadline:
             time.sleep(0.01)
         left = [group.name for group in self._groups() if cgroups.populated(str(group))]

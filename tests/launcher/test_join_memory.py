@@ -44,7 +44,7 @@ async def test_nothing_of_our_memory_is_seen_inside(ground: Ground, more: tuple[
     plan = Plan(**{**plan.__dict__, "capabilities": (*plan.capabilities, *more)})
     async with open_launcher(ground.run_dir) as launcher:
         container = await launcher.spawn(plan)
-        with trio.fail_after(TIMEOUT):
+        with trio.fail_after(4 * TIMEOUT):  # it leaves them little of a processor
             for _ in range(ENTRIES):
                 await enter(launcher, plan, container, "true", user=user)
             await enter(launcher, plan, container, "touch", "/stop")

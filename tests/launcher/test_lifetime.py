@@ -238,7 +238,7 @@ async def test_cancelled_start_leaves_nothing(ground: Ground) -> None:
         # Started after the late answers were dealt with, in the order of the socket.
         await finish(launcher, await launcher.spawn(ground.plan("true")))
         await wait_fds(launcher.pid, before)
-        assert fd_count(os.getpid()) <= ours
+        await wait_fds(os.getpid(), ours)
         assert launcher.pid is not None
         for group in filter(Path.is_dir, list(ground.cgroup.iterdir())):
             await wait_empty(group)
@@ -313,7 +313,8 @@ async def test_orphan_of_a_container_is_reaped(ground: Ground) -> None:
         await finish(launcher, spawned)
         assert launcher.pid is not None
         for pid in children(launcher.pid):
-            assert comm(pid).startswith("wherryd"), "a zombie, or a container's process"
+            with suppress(FileNotFoundError, ProcessLookupError):  # a surplus worker, let go meanwhile
+                assert comm(pid).startswith("wherryd"), "a zombie, or a container's process"
 
 
 async def test_descriptors_do_not_add_up(ground: Ground) -> None:
@@ -326,7 +327,7 @@ async def test_descriptors_do_not_add_up(ground: Ground) -> None:
             except SpawnFailed as error:
                 assert number % 2 == 0, error  # noqa: PT017 - every other one must fail
         await wait_fds(launcher.pid, before)
-        assert fd_count(os.getpid()) == ours
+        await wait_fds(os.getpid(), ours)
 
 
 async def test_other_users_are_refused(ground: Ground) -> None:

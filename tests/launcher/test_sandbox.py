@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from launching import Ground, children, finish, output, run, run_plan
+from support.mounted import mounted
 
 from wherry_protocol.run_spec import Volume
 from wherryd.containers.plan import MASKED_PATHS, READONLY_PATHS
@@ -64,12 +65,12 @@ async def test_nothing_of_the_host_is_mounted_but_what_was_asked_for(ground: Gro
 
 
 async def test_no_mount_shows_on_the_host(ground: Ground) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted(ground.run_dir.parent)
     async with open_launcher(ground.run_dir) as launcher:
         spawned = await launcher.spawn(ground.plan("cat", stdin=True))
-        assert Path("/proc/self/mountinfo").read_text() == before
+        assert mounted(ground.run_dir.parent) == before
         await finish(launcher, spawned)
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounted(ground.run_dir.parent) == before
 
 
 @pytest.mark.parametrize("path", MASKED_PATHS)

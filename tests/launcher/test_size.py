@@ -23,6 +23,7 @@ async def test_launcher_and_its_worker_stay_within_twelve_mebibytes(ground: Grou
         assert launcher.pid is not None
         for _ in range(20):
             await finish(launcher, await launcher.spawn(ground.plan("true")))
+        await settled(launcher.pid)  # on a busy machine there were two workers for a moment
         assert sum(map(pss_kib, [launcher.pid, *children(launcher.pid)])) < LIMIT_KIB
 
 

@@ -87,7 +87,11 @@ async def test_terminal_has_its_size_and_is_the_console(ground: Ground) -> None:
         assert None not in (spawned.stdout, spawned.staging), "the pipe to the log is not held"
         with trio.fail_after(within(20)):
             assert (await launcher.wait_exit(spawned.id)).code == 0
-        text = os.read(spawned.tty, 65536).decode()
+        text = ""
+        with trio.fail_after(within(20)):
+            while "has-tty" not in text:  # it comes piece by piece, and may come late
+                await trio.lowlevel.wait_readable(spawned.tty)
+                text += os.read(spawned.tty, 65536).decode()
         spawned.close()
         launcher.release(spawned.id)
     assert text.split() == ["33", "77", "/dev/pts/0", "to-console", "0", "ptmx", "has-tty"], text

@@ -111,20 +111,37 @@ def test_what_eats_memory_is_killed(client: Client, busybox: Path) -> None:
 def test_a_fifth_of_a_cpu_is_a_fifth(wherryd: Daemon, client: Client, busybox: Path) -> None:
     """20 % of a cpu, by the kernel's count of the time used, is 20 ± 2 % over five seconds.
 
-    A shorter look tells as much when it says so: it can be off by the part of a period at either end.
+    A shorter look tells as much when it says so: it can be off by the part of a period at either end. It
+    uses less where others leave it less, and does not come to its limit in each period then.
     """
     with running(client, busybox, "while :; do :; done", cpu_quota=20_000) as container:
         assert wait_for(lambda: cpu_seconds(wherryd, container) > 0.05)
-        used = used_share(wherryd, container, 5.0 if LONG else 2.0)
+        used, limited = used_share(wherryd, container, 5.0 if LONG else 2.0)
         if not 0.18 <= used <= 0.22:
-            used = used_share(wherryd, container, 5.0)
-    assert 0.18 <= used <= 0.22, f"it used {used:.1%} of a cpu"
+            used, limited = used_share(wherryd, container, 5.0)
+    assert used <= 0.22, f"it used {used:.1%} of a cpu"
+    assert used >= 0.18 or limited < 0.9, f"it used {used:.1%} of a cpu, limited in {limited:.0%} of the time"
 
 
-def used_share(daemon: Daemon, container: str, seconds: float) -> float:
-    before, began = cpu_seconds(daemon, container), time.monotonic()
+def used_share(daemon: Daemon, container: str, seconds: float) -> tuple[float, float]:
+    """Return which part of a cpu a container uses in the next seconds; and in which part of the periods all
+    that it may.
+    """
+    (periods, limited), before = periods_of(daemon, container), cpu_seconds(daemon, container)
+    began = time.monotonic()
     time.sleep(seconds)
-    return (cpu_seconds(daemon, container) - before) / (time.monotonic() - began)
+    used = (cpu_seconds(daemon, container) - before) / (time.monotonic() - began)
+    after = periods_of(daemon, container)
+    return used, (after[1] - limited) / max(1, after[0] - periods)
+
+
+def periods_of(daemon: Daemon, container: str) -> tuple[int, int]:
+    """Return in how many periods a container wanted the cpu, and in how many it came to its limit."""
+    found = group_of(daemon, container).path_of("cpu")
+    assert found is not None
+    lines = (found[0] / "cpu.stat").read_text(encoding="ascii").splitlines()
+    counts = {name: int(value) for name, value in map(str.split, lines)}
+    return counts["nr_periods"], counts["nr_throttled"]
 
 
 def test_a_cpu_that_is_not_in_the_set_is_not_used(wherryd: Daemon, client: Client, busybox: Path) -> None:
@@ -194,7 +211,7 @@ def test_a_disk_is_written_no_faster_than_it_may(wherryd: Daemon, client: Client
     result = run(client, busybox, script, device_write_bps=rate)
     took = time.monotonic() - began
     assert result.exit_code == 0, result.stdout
-    assert 1.5 < took < 6, f"it took {took:.1f} s"
+    assert 1.5 < took < 20, f"it took {took:.1f} s"  # two, where nobody else writes
 
 
 # -- who is in -----

@@ -33,9 +33,14 @@ def started(client: Client, image: Path, script: str = POLITE, **more: object) -
     spec = RunSpec(image=str(image), command=("sh", "-c", script), stop_timeout=0.1, **more)  # type: ignore[arg-type]  # its fields
     made = client.run_detached(spec)
     assert wait_for(lambda: client.logs(made.id).endswith(b"up\n"))
-    pid = client.inspect(made.id).pid
-    assert pid is not None
-    return made.id, pid
+    pids: list[int] = []
+
+    def looks() -> bool:
+        pids.extend(filter(None, (client.inspect(made.id).pid,)))
+        return bool(pids)
+
+    assert wait_for(looks)  # one that is started again and again has none in between
+    return made.id, pids[0]
 
 
 def take_away(path: Path) -> None:
@@ -133,7 +138,7 @@ def test_one_that_is_paused_or_waits_for_its_next_start_goes_on(wherryd: Daemon,
         script, always = "echo up; sleep 0.1; exit 3", RestartPolicy(name="always")
         container, _ = started(client, busybox, script, restart=always)
         for _ in range(2):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # it has ended meanwhile
                 take_away(place(wherryd, container, "v2"))
             tries = client.inspect(container).restart_count
             assert wait_for(partial(_tried_since, client, container, tries)), "it is not started again"

@@ -7,6 +7,7 @@ import itertools
 import os
 import resource
 import stat
+import statistics
 import tty
 from contextlib import suppress
 from pathlib import Path
@@ -109,7 +110,10 @@ async def test_something_else_than_a_file_is_refused(tmp_path: Path, kind: str) 
 
 
 async def test_a_flood_does_not_starve_a_neighbour(bench: Bench, tmp_path: Path) -> None:
-    """While one container prints without end, another's line is written within 100 ms."""
+    """While one container prints without end, another's line is written within 100 ms, more often than not:
+    somebody else may have the processor.
+    """
+    took: list[float] = []
     flood = bench.pipe()
     process = await trio.lowlevel.open_process(["/bin/cat", "/dev/zero"], stdout=flood)
     os.close(flood)
@@ -122,12 +126,15 @@ async def test_a_flood_does_not_starve_a_neighbour(bench: Bench, tmp_path: Path)
             bench.pump.attach(other, {1: reading})
             os.write(writing, b"line\n")
             os.close(writing)
-            with trio.fail_after(within(0.1)):
+            began = trio.current_time()
+            with trio.fail_after(within(10)):
                 await other.wait_drained()
+            took.append(trio.current_time() - began)
     finally:
         process.kill()
         await process.wait()
         os.truncate(data_path(tmp_path), 0)
+    assert statistics.median(took) < within(0.1), took
 
 
 async def test_memory_stays_flat_under_a_flood(bench: Bench) -> None:
@@ -148,16 +155,28 @@ async def test_an_idle_pump_never_wakes(bench: Bench) -> None:
     writing = bench.pipe()
     os.write(writing, b"x")
     await bench.grown(1)
-    await trio.sleep(0.1)
-    before = _switches()
+    before = await _settled()
     await trio.sleep(1)
     assert _switches() == before
     os.close(writing)
 
 
+async def _settled() -> str:
+    """Wait until the thread sleeps: on a busy machine it is at what was printed for a while."""
+    with trio.fail_after(within(10)):
+        while True:
+            before = _switches()
+            await trio.sleep(0.1)
+            if _switches() == before:
+                return before
+
+
 def _switches() -> str:
     for task in Path("/proc/self/task").iterdir():
-        status = (task / "status").read_text()
+        try:
+            status = (task / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that nobody needed for a while
         if status.startswith("Name:\twherryd: logs\n"):
             return "".join(line for line in status.splitlines() if "ctxt" in line)
     raise AssertionError("there is no thread named wherryd: logs")

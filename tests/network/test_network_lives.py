@@ -159,7 +159,7 @@ def test_two_supervisors_side_by_side_touch_nothing_of_each_other(own_machine: M
             pid = client.inspect(theirs.id).pid
             assert pid is not None
             with Place.of(pid) as place:
-                assert not place.reaches(box.ip, 80), "networks of two supervisors reach each other"
+                assert place.is_kept_from(box.ip, 80), "networks of two supervisors reach each other"
             assert endpoint.link not in machine.host.call(machine.daemon.links)
             client.remove(theirs.id, force=True)
             machine.host.call(other.terminate)

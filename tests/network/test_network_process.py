@@ -14,7 +14,7 @@ from networkkit import HOST, PEER, Machine, network_process, published
 from support import proc
 from support.daemon import Daemon
 from support.forms import rounds, within
-from support.netns import Place
+from support.netns import DROPPED, Place
 from support.waiting import wait_for
 
 from wherry import RunSpec
@@ -170,7 +170,9 @@ def test_ports_and_networks_go_on_when_the_supervisor_is_killed_too(machine: Mac
         machine.host.ip(f"link add {stray} type veth peer name elsewhere")
         machine.host.nft("flush ruleset")
         machine.host.call(machine.daemon.start)
-        assert wait_for(lambda: machine.peer.reaches(HOST, 8080)), "the rules are not put right"
+        assert wait_for(lambda: machine.peer.reaches(HOST, 8080, patience=DROPPED)), (
+            "the rules are not put right"
+        )
         assert wait_for(lambda: stray not in links(machine)), "a link that is nobody's stays"
         assert machine.client.inspect("web").endpoints == box.endpoints
     expect_nothing_lost(machine)

@@ -38,7 +38,7 @@ def test_a_published_port_is_reached_from_everywhere(machine: Machine, udp: bool
         assert machine.host.ask("127.0.0.1", 8080, udp=udp) == box.gateway
         assert other.place.ask(HOST, 8080, udp=udp)
         assert other.place.ask(other.gateway, 8080, udp=udp)
-    assert not machine.peer.reaches(HOST, 8081, udp=udp)
+    assert machine.peer.is_kept_from(HOST, 8081, udp=udp)
 
 
 def test_one_that_ended_is_not_reached_and_its_port_is_free(machine: Machine) -> None:
@@ -46,7 +46,7 @@ def test_one_that_ended_is_not_reached_and_its_port_is_free(machine: Machine) ->
         assert machine.peer.reaches(HOST, 8080)
         machine.client.stop(box.id)
     assert wait_for(lambda: not machine.published())
-    assert not machine.peer.reaches(HOST, 8080)
+    assert machine.peer.is_kept_from(HOST, 8080)
     with machine.host.server(8080):
         assert machine.peer.ask(HOST, 8080) == PEER, "the host's own server does not get what comes"
 
@@ -70,16 +70,16 @@ def test_a_loopback_port_is_the_hosts_alone(machine: Machine) -> None:
     port = published(8080, 80, host_ip="127.0.0.1")
     with machine.run(ports=(port,)) as box, machine.run() as other, box.place.server(80):
         assert machine.host.ask("127.0.0.1", 8080) == box.gateway
-        assert not machine.host.reaches(HOST, 8080)
-        assert not machine.peer.reaches(HOST, 8080)
-        assert not other.place.reaches(HOST, 8080)
+        assert machine.host.is_kept_from(HOST, 8080)
+        assert machine.peer.is_kept_from(HOST, 8080)
+        assert other.place.is_kept_from(HOST, 8080)
         machine.peer.ip(f"route add {box.ip}/32 via {HOST}")
-        assert not machine.peer.reaches(box.ip, 80), "a neighbour routes straight to the container"
+        assert machine.peer.is_kept_from(box.ip, 80), "a neighbour routes straight to the container"
         for attacker, through in ((machine.peer, HOST), (other.place, other.gateway)):
             attacker.set("net/ipv4/conf/all/route_localnet", "1")
             attacker.ip("addr del 127.0.0.1/8 dev lo")
             attacker.ip(f"route add 127.0.0.0/8 via {through}")
-            assert not attacker.reaches("127.0.0.1", 8080), "packets to 127.0.0.1 come in by the wire"
+            assert attacker.is_kept_from("127.0.0.1", 8080), "packets to 127.0.0.1 come in by the wire"
             attacker.ip("route del 127.0.0.0/8")
             attacker.ip("addr add 127.0.0.1/8 dev lo")
         machine.peer.ip(f"route del {box.ip}/32")
@@ -89,9 +89,9 @@ def test_nothing_but_a_published_port_is_reached_from_outside(machine: Machine) 
     with machine.run(ports=(published(8080, 80),)) as box, box.place.server(80), box.place.server(81):
         machine.peer.ip(f"route add {box.ip}/32 via {HOST}")
         try:
-            assert not machine.peer.reaches(box.ip, 80)
-            assert not machine.peer.reaches(box.ip, 81)
-            assert not machine.peer.reaches(box.gateway, 8080)
+            assert machine.peer.is_kept_from(box.ip, 80)
+            assert machine.peer.is_kept_from(box.ip, 81)
+            assert machine.peer.is_kept_from(box.gateway, 8080)
         finally:
             machine.peer.ip(f"route del {box.ip}/32")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from networkkit import HOST, PEER, published
 from support.forms import within
-from support.netns import Place
+from support.netns import DROPPED, Place
 from support.waiting import wait_for
 
 from wherry import Event
@@ -62,9 +62,9 @@ def repairs(machine: Machine, since: float) -> list[str]:
 
 def works(machine: Machine, box: Box) -> bool:
     return (
-        machine.peer.reaches(HOST, 8080)
-        and machine.host.reaches("127.0.0.1", 8080)
-        and machine.host.reaches(box.ip, 80)
+        machine.peer.reaches(HOST, 8080, patience=DROPPED)
+        and machine.host.reaches("127.0.0.1", 8080, patience=DROPPED)
+        and machine.host.reaches(box.ip, 80, patience=DROPPED)
     )
 
 
@@ -102,7 +102,7 @@ def test_rules_of_others_that_are_in_the_way_are_said(machine: Machine, box: Box
     try:
         with told(machine, "rules"):
             machine.host.nft(f"flush chain inet {_table(machine)} input")
-        assert not machine.peer.reaches(HOST, 8080)
+        assert machine.peer.is_kept_from(HOST, 8080)
         said = machine.daemon.cli("info").stdout
         assert "nftables chain inet theirs walls drops forwarded packets" in said
     finally:
@@ -164,7 +164,7 @@ def test_a_bridge_with_ipv6_is_repaired(machine: Machine) -> None:
         ):
             with told(machine, "bridge"):
                 machine.host.ip(damage)
-            assert wait_for(lambda: machine.host.reaches(ip6, 80), PROMISED), damage
+            assert wait_for(lambda: machine.host.reaches(ip6, 80, patience=DROPPED), PROMISED), damage
         assert machine.host.ip(f"-6 route show {route}") == before
         machine.client.remove(box.id, force=True)
     machine.client.remove_network("six")

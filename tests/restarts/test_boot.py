@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from restartkit import SERVE, policy, spec, state, wait_state
+from restartkit import SERVE, policy, spec, state, wait_state, wait_up
 from support.forms import within
 from support.reboot import database, go_down, gone
 from support.waiting import wait_for
@@ -103,10 +103,9 @@ def test_a_killed_supervisors_successor_goes_on_waiting(fresh_wherryd: Daemon, b
             if name in waiting:
                 assert status["phase"] == "restarting"
                 # As if they had waited long already: on a slow machine the test would take as long.
-                due = time.monotonic() + (0.2 if name == "soon" else 50)
+                due, next_start_at = time.monotonic() + (0.2 if name == "soon" else 50), time.time() + 50
                 restart = {**status["restart"], "due": due, "tries": [9, 51.2]}
                 store.set_status(container_id, {**status, "restart": restart})
-    next_start_at = time.time() + 50
     daemon.start()
     with daemon.client() as client:
         assert client.inspect("runs").pid == pid
@@ -124,10 +123,11 @@ def test_stopping_all_goes_in_the_reverse_order_and_comes_back(fresh_wherryd: Da
     daemon = fresh_wherryd
     daemon.terminate()
     daemon.start("--stop-containers")
-    slow = "trap 'sleep 0.3; exit 0' TERM; while :; do read -t 9 x; done"
+    slow = "trap 'sleep 0.3; exit 0' TERM; echo up; while :; do read -t 9 x; done"
     with daemon.client() as client:
         client.run_detached(spec(busybox, SERVE, name="db", restart=policy("unless-stopped")))
         client.run_detached(spec(busybox, slow, name="web", restart=policy("always"), requires=("db",)))
+        wait_up(client, "web")
         client.run_detached(spec(busybox, SERVE, name="mine", restart=policy("unless-stopped")))
         client.stop("mine", 0)
         place = client.last_event()

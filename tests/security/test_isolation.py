@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from inside import mounts_of, run, sh
 from support.daemon import Daemon
+from support.mounted import mounted
 from support.waiting import wait_for
 
 from wherry import RunSpec
@@ -196,11 +197,11 @@ def test_its_cgroup_is_read_only(wherryd: Daemon, busybox: Path) -> None:
 
 
 def test_no_mount_of_it_shows_on_the_host(wherryd: Daemon, busybox: Path) -> None:
-    before = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    before = mounted(wherryd.root)
     with sleeping(wherryd, busybox) as container:
-        assert Path("/proc/self/mountinfo").read_text(encoding="utf-8") == before
+        assert mounted(wherryd.root) == before
         inside = Path(f"/proc/{container.pid}/mountinfo").read_text(encoding="utf-8")
-    assert Path("/proc/self/mountinfo").read_text(encoding="utf-8") == before
+    assert mounted(wherryd.root) == before
     assert " overlay " in inside
 
 

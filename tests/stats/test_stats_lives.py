@@ -15,9 +15,12 @@ from support.forms import within
 from wherry import AsyncClient, BadRequest, Conflict, NotFound, RunSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.daemon import Daemon
 
     from wherry import Client, Stats
+    from wherry_protocol.stats import StatsSample
 
 MIB = 1 << 20
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -60,7 +63,7 @@ def test_processor_time_is_that_of_proc(wherryd: Daemon, busybox: Path) -> None:
     assert second.cpu_percent == pytest.approx(
         100 * (second.cpu.seconds - first.cpu.seconds) / passed, rel=0.05
     )
-    assert second.cpu_percent > 10, "a busy loop"
+    assert second.cpu_percent > 1, "a busy loop, with what others leave of a processor"
     assert second.cpu.user_seconds + second.cpu.system_seconds == pytest.approx(second.cpu.seconds, abs=0.05)
 
 
@@ -103,18 +106,23 @@ def test_one_that_sleeps_uses_nothing_and_has_no_interface(wherryd: Daemon, busy
         assert set(own.pressure) == {"cpu", "memory", "io"}
 
 
+def look_after(samples: Iterator[StatsSample], moment: float) -> StatsSample:
+    """Return the first look after a moment: earlier ones wait for us, if we were late."""
+    return next(sample for sample in samples if min(each.time for each in sample.containers) > moment)
+
+
 def test_one_that_ends_is_in_no_further_look(wherryd: Daemon, busybox: Path) -> None:
     with wherryd.client() as client:
         going, staying = (start(client, busybox, "sleep", "1000") for _ in range(2))
         with client.watch_stats(interval=0.1) as samples:
             assert {going, staying} <= {each.name for each in next(samples).containers}
             client.stop(going, timeout=0)
-            names = [each.name for sample in (next(samples), next(samples)) for each in sample.containers]
-            assert going not in names[-1:]
+            names = {each.name for each in look_after(samples, time.time()).containers}
+            assert going not in names
             assert staying in names
             later = start(client, busybox, "sleep", "1000")
-            seen = [{each.name for each in next(samples).containers} for _ in range(2)]
-            assert later in seen[-1], "one that starts later is in the next look"
+            names = {each.name for each in look_after(samples, time.time()).containers}
+            assert later in names, "one that starts later is in the next look"
 
 
 def test_the_named_ones_ends_end_the_stream(wherryd: Daemon, busybox: Path) -> None:
@@ -123,7 +131,9 @@ def test_the_named_ones_ends_end_the_stream(wherryd: Daemon, busybox: Path) -> N
         with client.watch_stats([name], interval=within(0.1)) as samples:
             next(samples)
             client.stop(name, timeout=0)
-            assert len(list(samples)) <= 1
+            stopped = time.time()
+            late = [sample for sample in samples if sample.containers[0].time > stopped]
+            assert len(late) <= 1
             assert samples.answer is None
         with client.watch_stats([name], all=True, interval=0.1) as samples:
             (stats,) = next(samples).containers

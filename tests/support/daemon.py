@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from support import proc
 from support.forms import within
 from support.terminal import Terminal
 
+from wherry_protocol.errors import NotFound
 from wherryd.kernel.hierarchies import find_hierarchies
 from wherryd.network.model import LinkNames
 from wherryd.settings import Settings
@@ -187,7 +189,8 @@ class Daemon:
         with self.client() as client:
             for container in client.list(all=True):
                 if container.id not in keep:
-                    client.remove(container.id, force=True)
+                    with suppress(NotFound):  # it was to be removed at its end, and has ended meanwhile
+                        client.remove(container.id, force=True)
 
     def container_ids(self) -> frozenset[str]:
         """Return the ids of all containers."""

@@ -23,7 +23,7 @@ T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 TIMEOUT = within(3.0)
 DROPPED = 0.4
-"""Seconds after which a connection is taken for dropped; one is made in under a millisecond."""
+"""Seconds after which one that must not be is taken for dropped; one is made in under a millisecond."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -170,13 +170,25 @@ class Place:
             text = sock.recv(200).decode()
         return text.removeprefix("::ffff:")
 
-    def reaches(self, address: str, port: int, *, udp: bool = False, source: str | None = None) -> bool:
-        """Say whether a server there answers."""
+    def reaches(
+        self,
+        address: str,
+        port: int,
+        *,
+        udp: bool = False,
+        source: str | None = None,
+        patience: float = TIMEOUT,
+    ) -> bool:
+        """Say whether a server there answers, at once or on a machine that has other things to do."""
         try:
-            self.ask(address, port, udp=udp, source=source, patience=DROPPED)
+            self.ask(address, port, udp=udp, source=source, patience=patience)
         except OSError:
             return False
         return True
+
+    def is_kept_from(self, address: str, port: int, *, udp: bool = False, source: str | None = None) -> bool:
+        """Say that no server there answers soon: whoever may reach it does in a hundredth of that time."""
+        return not self.reaches(address, port, udp=udp, source=source, patience=DROPPED)
 
 
 def _wire(ours: str, theirs: str, fd: int) -> None:
