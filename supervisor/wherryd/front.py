@@ -69,14 +69,14 @@ class Front:
                 nursery.cancel_scope.cancel()
 
     async def _until_told(self, signals: AsyncIterator[int]) -> None:
-        """Wait for the signal that ends us; a failure elsewhere cancels that, and must end, too."""
+        """Wait for the signal that ends us; a failure here, or one that cancels this, must end, too."""
         try:
             async for number in signals:
                 if number != signal.SIGHUP:
                     journal.info("supervisor stopping", signal=signal.Signals(number).name)
                     return
                 self._reload()
-        except trio.Cancelled:
+        except BaseException:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(FALL_TIMEOUT)
             raise
