@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -271,9 +272,13 @@ def test_containers_outlive_the_supervisor(fresh_wherryd: Daemon, busybox: Path,
     signal.pidfd_send_signal(pidfd, signal.SIGTERM)
     assert select.select([pidfd], [], [], PATIENCE)[0], "it did not end"
     os.close(pidfd)
+    over = time.time()
     fresh_wherryd.start()
+    heard = time.time()
     assert ok(fresh_wherryd, "wait", "ends") == "7\n", "an exit that nobody watched was lost"
     assert ok(fresh_wherryd, "logs", "ends") == "up\nbye\n"
+    ended = datetime.fromisoformat(field(fresh_wherryd, "ends", "State.FinishedAt"))
+    assert ended.timestamp() - over < (heard - over) / 4, "it is told to have ended when that was heard of"
     assert int(field(fresh_wherryd, "stays", "State.Pid")) == pids["stays"]
     ok(fresh_wherryd, "stop", "-t", "60", "stays", timeout=20)
     assert ok(fresh_wherryd, "logs", "stays") == "up\nbye\n"

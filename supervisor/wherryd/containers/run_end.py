@@ -36,8 +36,11 @@ EMPTY_TIMEOUT = 10.0
 """Seconds to wait for killed processes; what is left then is stuck in the kernel (state D)."""
 
 
-async def end_of(container: Container, services: Services) -> ExitStatus:
-    """Wait for the end, of the first process and then of everything that it left."""
+async def end_of(container: Container, services: Services) -> tuple[ExitStatus, float | None]:
+    """Wait for the end, of the first process and then of everything that it left; return how and when.
+
+    `when` is as the launcher saw it, who watches also while there is no supervisor; None if it did not.
+    """
     group = services.group_of(container.id)
     ended = await _wait_exit(container, services, group)
     failpoints.hit("end.exited")
@@ -47,7 +50,7 @@ async def end_of(container: Container, services: Services) -> ExitStatus:
     await _drain(container)
     failpoints.hit("end.drained")
     known = ended.code is not None or ended.signal is not None
-    return ExitStatus(
+    status = ExitStatus(
         code=ended.code,
         signal=ended.signal,
         oom_killed=found.oom_killed,
@@ -55,6 +58,7 @@ async def end_of(container: Container, services: Services) -> ExitStatus:
         oom_victim=found.oom_victim,
         error=None if known else "nobody saw how it ended: the launcher was gone",
     )
+    return status, ended.at
 
 
 async def _wait_exit(container: Container, services: Services, group: Group) -> Exit:

@@ -133,16 +133,17 @@ async def adopt(container: Container, services: Services, held: Adopted) -> None
 async def watch(container: Container, services: Services) -> None:
     """Wait for the end and record it."""
     try:
-        status = await until_there_is_some("a container's end", partial(end_of, container, services))
+        status, at = await until_there_is_some("a container's end", partial(end_of, container, services))
     except Exception as error:  # noqa: BLE001 - a defect in one watch must not end the others
         no_memory.ends_us(error)
         journal.defect("watching a container failed", error, id=container.id)
-        status = ExitStatus(error=f"wherryd failed to watch it: {error!r}")
+        status, at = ExitStatus(error=f"wherryd failed to watch it: {error!r}"), None
     if container.run is not None:
         container.run.close()
         container.run = None
     container.exit = status
-    container.finished_at = time.time()
+    # What ends at once has done so before its start was told.
+    container.finished_at = max(container.started_at or 0.0, at or time.time())
     container.move(Event.EXIT)
     tell_end(container, services, status)
     services.networks.detach(container)

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 
 from wherryd.kernel.cgroups import cgroup_kill, populated
 from wherryd.kernel.hints import hint
@@ -34,7 +35,7 @@ class Entry:
     `sender` is who told last, of what carries credentials; a `doomed` process is killed once it is known.
     Of a `brief` one the supervisor wants to hear of start and end at once, if the end comes in a moment.
     One that is `kept` is another launcher's child, and that launcher is dead.
-    `told`: the client that waits for its end knows it from us.
+    `told`: the client that waits for its end knows it from us. `ended_at`: when we saw that, Unix time.
     """
 
     note: bytes | None = None
@@ -52,6 +53,7 @@ class Entry:
         self.executing = False
         self.failure: tuple[Any, ...] | None = None
         self.exit: tuple[int | None, int | None] | None = None
+        self.ended_at: float | None = None
         self.sender = 0
         self.doomed = False
 
@@ -130,6 +132,7 @@ class Entry:
     def end(self, ended: tuple[int | None, int | None]) -> None:
         """Take note of its exit."""
         self.exit = ended
+        self.ended_at = time.time()
 
     def close_status(self) -> None:
         """Close the status socket, once everything was told."""

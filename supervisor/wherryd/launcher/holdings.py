@@ -114,7 +114,7 @@ class Holdings:
         failpoints.hit("launcher.list")
         for entry in self._entries.values():
             code, signal = entry.exit or (None, None)
-            state = (code, signal, entry.pending, entry.note, entry.kept)
+            state = (code, signal, entry.pending, entry.note, entry.kept, entry.ended_at)
             self._say("held", entry.id, entry.pid, entry.kinds, *state, fds=tuple(entry.fds.values()))
         self._say("listed")
 
@@ -195,7 +195,7 @@ class Holdings:
         if not entry.pending:
             if entry.exit is not None:
                 if entry not in self._begun:
-                    self._say("exited", entry.id, *entry.exit, entry.told)
+                    self._say("exited", entry.id, *entry.exit, entry.told, entry.ended_at)
                 self._crew.prepare()
         elif entry.over:
             del self._entries[entry.id]

@@ -36,6 +36,9 @@ UNHELD = "hold"
 
 _SIGKILL = 9
 
+_UNTOLD = (None, None, False, None, False, None)
+"""What `held` tells of a process; older launchers leave the last of it out."""
+
 
 class Ledger:
     """All launchers' processes. `found` is what they held when we came, descriptors included."""
@@ -202,6 +205,7 @@ class Ledger:
         code: int | None,
         signal: int | None,
         told: bool = False,
+        at: float | None = None,
         *_more: Any,
     ) -> None:
         pending = self.pending.get(name)
@@ -213,7 +217,7 @@ class Ledger:
         held = self.held.get(name)
         # A launcher that hung up tells on its next connection.
         if held is not None and (held.link is link or held.link.pid == link.pid):
-            held.end(Exit(code=code, signal=signal, told=told))
+            held.end(Exit(code=code, signal=signal, told=told, at=at))
 
     def _on_ran(
         self,
@@ -239,8 +243,9 @@ class Ledger:
     def _on_held(
         self, link: Link, fds: list[int], name: str, pid: int, kinds: tuple[str, ...], *state: Any
     ) -> None:
-        code, signal, in_flight, note, kept, *_more = (*state, False)
-        ended = None if code is None and signal is None else Exit(code=code, signal=signal)
+        told: tuple[Any, ...] = (*state, *_UNTOLD[len(state) :])
+        code, signal, in_flight, note, kept, at, *_more = told
+        ended = None if code is None and signal is None else Exit(code=code, signal=signal, at=at)
         if len(fds) < len(kinds):
             raise Busy(
                 f"container {name} cannot be taken back: {os.strerror(errno.EMFILE)}",

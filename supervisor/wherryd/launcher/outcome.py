@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -17,12 +17,13 @@ _KINDS = ("pidfd", "stdin", "stdout", "stderr", "tty", "staging", "lifeline")
 class Exit:
     """How a container ended: a code, or a signal, or neither when nobody could see it.
 
-    `told`: of an exec whose client knows that already.
+    `told`: of an exec whose client knows that already. `at` is when, Unix time, None when nobody saw it.
     """
 
     code: int | None = None
     signal: int | None = None
     told: bool = False
+    at: float | None = field(default=None, compare=False)
 
     @classmethod
     def of_status(cls, status: int | None) -> Self:

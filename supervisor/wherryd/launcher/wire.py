@@ -18,10 +18,11 @@ From the launcher:
     hello version pid since   first on every connection
     spawned id pid kinds                    with one descriptor per kind
     failed id step op path errno hint       nothing of it is left
-    exited id code signal told              one of code and signal is nil; told: its client knows already
+    exited id code signal told at           one of code and signal is nil; told: its client knows already;
+                                            at: when it was seen, Unix time, nil if nobody knows
     ran id pid code signal told             spawned and exited at once, without descriptors, of a brief exec:
                                            only to the supervisor that asked for it
-    held id pid kinds code signal pending note kept   an answer to list, with the descriptors; no note: a
+    held id pid kinds code signal pending note kept at   an answer to list, with the descriptors; no note: a
                                            container; kept: of a launcher that died, which would know its exit
     listed                                  the end of that
 
