@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wherryd.launcher.plan import Plan
 
 NAME = "e" * 64
+SETTLED = 0.06
+"""Seconds after which a change of a file counts as long ago: see wherryd.launcher.user."""
 
 
 @asynccontextmanager
@@ -131,6 +133,21 @@ async def test_what_cannot_be_is_told_and_leaves_nothing(
         assert failed.value.step == step
         # The worker is back where it belongs, and enters again.
         assert (await join(launcher, plan, spawned, "true"))[0] == Exit(code=0)
+
+
+async def test_a_user_that_has_changed_meanwhile_is_the_new_one(ground: Ground) -> None:
+    """What was read for one command is not taken for the next one once the container's files have changed."""
+    script = 'while read -r line; do echo "$line" >/etc/passwd; echo; done'
+    async with container(ground, script) as (launcher, plan, spawned):
+        for uid in (2001, 2002, 2003, 2004):
+            # Each is as long as the one before, and in the same file.
+            os.write(spawned.stdin or -1, f"somebody:x:{uid}:{uid}::/:/bin/sh\n".encode())
+            await trio.lowlevel.wait_readable(spawned.stdout or -1)
+            os.read(spawned.stdout or -1, 1)
+            for pause in (0.0, SETTLED, 0.0):
+                await trio.sleep(pause)  # until the change is long ago: what was read then is taken again
+                _, out, _ = await join(launcher, plan, spawned, "id", "-u", user="somebody")
+                assert out == f"{uid}\n", "a user of before the change"
 
 
 async def test_null_that_the_container_replaced_is_refused(ground: Ground) -> None:

@@ -8,6 +8,7 @@ import pytest
 from launching import Ground, output
 
 from wherryd.launcher.handle import SpawnFailed, open_launcher
+from wherryd.launcher.user import settled
 
 USERS = """\
 root:x:0:0:root:/root:/bin/sh
@@ -107,3 +108,20 @@ async def test_without_passwd_numbers_still_work(people: Ground) -> None:
 
 async def test_other_users_may_open_their_standard_streams(people: Ground) -> None:
     assert await output(people, "sh", "-c", "echo ok >/dev/stdout", user="bob") == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "after", "expected"),
+    [
+        (1_700_000_000_123_456_789, 49_000_000, False),
+        (1_700_000_000_123_456_789, 50_000_000, True),
+        (1_700_000_000_000_000_000, 50_000_000, False),
+        (1_700_000_000_000_000_000, 1_000_000_000, True),
+        (1_700_000_000_123_456_789, -1, False),
+    ],
+)
+def test_a_file_counts_as_unchanged_by_its_times_only_where_they_would_tell(
+    changed: int, after: int, expected: bool
+) -> None:
+    """Of a file system that keeps whole seconds, a second change within one cannot be seen."""
+    assert settled(changed, changed + after) is expected

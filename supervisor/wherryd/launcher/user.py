@@ -32,8 +32,15 @@ class User:
 
 
 _FILES = ("/etc/passwd", "/etc/group")
-_SETTLED = 1_000_000_000
-"""Nanoseconds after which a change of a file shows in its times for certain."""
+_TICK = 10_000_000
+"""Nanoseconds of the slowest clock from which the kernel stamps a change (CONFIG_HZ=100)."""
+
+_SETTLED = 5 * _TICK
+"""Nanoseconds until a change shows where the last one's time has more than whole ticks: the file system keeps
+what the kernel's clock says."""
+
+_SETTLED_ANYWHERE = 1_000_000_000
+"""Nanoseconds until a change shows where nothing tells that seconds are not all that is kept."""
 
 _last: tuple[tuple[Any, ...], User] | None = None
 
@@ -53,16 +60,25 @@ def resolve_again(text: str) -> User:
 def _stamps() -> list[tuple[int, ...]] | None:
     """Return what changes when a file of the current root does; None where that is not certain."""
     stamps: list[tuple[int, ...]] = []
-    settled = time.time_ns() - _SETTLED
+    now = time.time_ns()
     for path in _FILES:
         try:
             status = os.stat(path)
         except OSError:
             return None
-        if not stat.S_ISREG(status.st_mode) or status.st_ctime_ns > settled:
+        changed = status.st_ctime_ns
+        if not stat.S_ISREG(status.st_mode) or not settled(changed, now):
             return None
-        stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns))
+        stamps.append((status.st_dev, status.st_ino, status.st_size, changed, status.st_mtime_ns))
     return stamps
+
+
+def settled(changed: int, now: int) -> bool:
+    """Say whether a file's next change is certain to show in its times, of which the last is `changed`.
+
+    Both in nanoseconds. A container is entered soon after its start more often than not.
+    """
+    return now - changed >= (_SETTLED if changed % _TICK else _SETTLED_ANYWHERE)
 
 
 def resolve(text: str) -> User:
