@@ -35,7 +35,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart={command}
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload={reload}
 {delegation}
 # Only the supervisor: containers and what holds them go on while it is stopped, restarted or upgraded.
 KillMode=process
@@ -125,18 +125,27 @@ def unit_files(client: Client, name: str) -> dict[str, str]:
     if not name or not all(letter.isalnum() or letter in ":-_.@" for letter in name):
         raise BadRequest(f"--name {name[:80]!r}: a unit's name has letters, digits and ':-_.@' only")
     directories = client.directories
-    words = [find_wherryd()]
+    wherryd = find_wherryd()
+    places: list[str] = []
     if directories.run_dir != DEFAULT_RUN_DIR:
-        words += ["--run-dir", directories.run_dir]
+        places += ["--run-dir", directories.run_dir]
     if directories.state_dir is not None:
-        words += ["--state-dir", directories.state_dir]
+        places += ["--state-dir", directories.state_dir]
     version = _systemd_version()
     delegation = DELEGATED if version is None or version >= _SUBGROUP_SINCE else NOT_DELEGATED
-    command = " ".join(map(_quoted, words))
+    # No kill(1): a small machine has none, and a setting that is refused is to be seen.
+    reload = [os.path.join(os.path.dirname(wherryd), "wherry"), *places, "system", "reload"]
+    service = SERVICE.format(
+        name=name, command=_line([wherryd, *places]), reload=_line(reload), delegation=delegation
+    )
     return {
-        f"{UNIT_DIR}/{name}.service": SERVICE.format(name=name, command=command, delegation=delegation),
+        f"{UNIT_DIR}/{name}.service": service,
         f"{UNIT_DIR}/{name}.socket": SOCKET.format(name=name, socket=directories.socket.replace("%", "%%")),
     }
+
+
+def _line(words: list[str]) -> str:
+    return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
