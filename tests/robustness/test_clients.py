@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rig import connection, descriptors, spec, wait_for
-from support.forms import within
 
 from wherry import BadRequest, RunSpec
 from wherry.wire import Wire
@@ -18,6 +17,7 @@ from wherry_protocol.containers import Logs, RunAttached
 from wherry_protocol.system import Ping
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from support.daemon import Daemon
@@ -40,12 +40,23 @@ def assert_all_ran_to_their_end(daemon: Daemon, before: frozenset[str], least: i
 def test_a_killed_run_leaves_its_container_running(wherryd: Daemon, busybox: Path) -> None:
     """SIGKILL at a random moment of `wherry run -i`, from before it connects to after the end."""
     chance, before, held = random.Random(3), wherryd.container_ids(), descriptors(wherryd.pid)
+
+    def four() -> list[subprocess.Popen[bytes]]:
+        return [wherryd.popen("run", "-i", busybox, "sh", "-c", SCRIPT) for _ in range(4)]
+
+    began = time.monotonic()
+    some = four()
+    assert wait_for(lambda: len(wherryd.container_ids() - before) == len(some))
+    took = time.monotonic() - began  # to what comes to be, on the machine as it is
     for _ in range(KILLED // 4):
-        some = [wherryd.popen("run", "-i", busybox, "sh", "-c", SCRIPT) for _ in range(4)]
         for process in some:
             with process:
-                time.sleep(chance.uniform(0.0, within(0.15)))
+                time.sleep(chance.uniform(0.0, took))
                 process.kill()
+        some = four()
+    for process in some:
+        with process:
+            process.kill()
     assert_all_ran_to_their_end(wherryd, before, KILLED // 4)
     assert wait_for(lambda: descriptors(wherryd.pid) <= held + 2), "descriptors of dead clients stay"
 

@@ -123,6 +123,5 @@ def test_a_client_killed_at_any_moment_leaves_no_process(
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         assert wait_for(lambda: pids(cgroup) == first, PATIENCE), "a command outlived its client"
-        assert wait_for(
-            lambda: (descriptors(fresh_wherryd.pid), descriptors(fresh_wherryd.launcher_pid)) <= before
-        ), "descriptors are left"
+        for pid, held in zip((fresh_wherryd.pid, fresh_wherryd.launcher_pid), before, strict=True):
+            assert wait_for(lambda pid=pid, held=held: descriptors(pid) <= held), "descriptors are left"
