@@ -64,6 +64,9 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes in."""
+        if self._waiting and len(self._waiting[-1]) + len(data) <= _SLICE:
+            data = b"".join((self._waiting[-1], data))
+            self._waiting.pop()
         if len(data) <= _SLICE:
             self._waiting.append(data)
             return
@@ -80,6 +83,11 @@ class FrameReader:
             raise BadFrame(f"not msgpack as we speak it: {str(error) or type(error).__name__}") from error
 
     def _unpack(self) -> dict[Any, Any] | None:
+        if self._fed == self._frame_start:
+            # To find out from the unpacker that it has nothing would take longer.
+            if not self._waiting:
+                return None
+            self._feed_slice()
         while True:
             try:
                 frame = self._unpacker.unpack()

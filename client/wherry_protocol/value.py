@@ -10,7 +10,7 @@ through PEP 681.
 
 from __future__ import annotations
 
-from wherry_protocol.typed import Any, Callable, ClassVar, Self, dataclass_transform
+from wherry_protocol.typed import Any, Callable, ClassVar, Mapping, Self, dataclass_transform
 
 _MISSING: Any = object()
 
@@ -28,6 +28,7 @@ class Value:
     """
 
     _defaults: ClassVar[dict[str, Any]] = {}
+    _required: ClassVar[frozenset[str]] = frozenset()
     _converters: ClassVar[dict[str, Callable[[Any, str, bool], Any]] | None] = None
 
     def __init_subclass__(cls) -> None:
@@ -38,6 +39,7 @@ class Value:
             if not str(annotation).startswith("ClassVar")
         }
         cls._defaults = {**cls._defaults, **own}
+        cls._required = frozenset(name for name, value in cls._defaults.items() if value is _MISSING)
         cls._converters = None
 
     def __init__(self, **fields: Any) -> None:
@@ -45,9 +47,8 @@ class Value:
         if len(values) != len(self._defaults):
             unknown = ", ".join(sorted(set(fields) - set(self._defaults)))
             raise TypeError(f"{type(self).__name__} has no field {unknown}")
-        for name, value in values.items():
-            if value is _MISSING:
-                raise TypeError(f"{type(self).__name__} needs the field {name}")
+        if not self._required <= fields.keys():
+            raise TypeError(f"{type(self).__name__} needs the field {self._first_missing(fields)}")
         self.__dict__.update(values)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -87,12 +88,15 @@ class Value:
             raise FieldError(f"{where or cls.__name__}: expected a map, got {kind_of(data)}")
         prefix = where + "." if where else ""
         fields = cls._convert(data, prefix, strict)
-        for name, value in fields.items():
-            if value is _MISSING:
-                raise FieldError(f"{prefix}{name}: missing")
+        if not cls._required <= data.keys():
+            raise FieldError(f"{prefix}{cls._first_missing(data)}: missing")
         built = cls.__new__(cls)
         built.__dict__.update(fields)
         return built
+
+    @classmethod
+    def _first_missing(cls, fields: Mapping[str, Any]) -> str:
+        return next(name for name in cls._defaults if name in cls._required and name not in fields)
 
     @classmethod
     def _convert(cls, items: dict[Any, Any], prefix: str, strict: bool) -> dict[str, Any]:
