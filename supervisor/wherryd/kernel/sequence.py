@@ -62,7 +62,7 @@ class Sequence:
         self._links: list[int] = []
         self._execve: int | None = None
         self._memory: bytearray | mmap.mmap = bytearray()
-        self._image: tuple[int, int, bytes] | None = None
+        self._image: tuple[bytearray | mmap.mmap, int, bytes] | None = None
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -162,13 +162,14 @@ class Sequence:
 
         All of it, each time: what was in another process is not trusted. It is often where it was.
         """
-        address, size = ctypes.addressof(ctypes.c_char.from_buffer(self._memory)), self._size
-        if self._image is None or self._image[:2] != (address, size):
+        last = self._image
+        if last is None or last[0] is not self._memory or len(last[2]) != self._size:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
             self._write_calls(address)
-            self._image = address, size, bytes(self._memory[:size])
-        else:
-            self._memory[:size] = self._image[2]
-        return address
+            self._image = self._memory, address, bytes(self._memory[: self._size])
+            return address
+        self._memory[: len(last[2])] = last[2]
+        return last[1]
 
     def _write_calls(self, address: int) -> None:
         words = [*self._words, _NUMBER["exit_group"], _FAILED, *(0,) * (_WORDS - 3), _NEVER]

@@ -142,10 +142,12 @@ def may_share(sandbox: Sandbox, who: user.User) -> bool:
 def _check(numbers: tuple[int, ...], streams: list[int]) -> None:
     """Refuse what would lead out: from a directory of the host's, ".." is the host's (as CVE-2024-21626)."""
     for number, fd in zip(numbers, streams, strict=True):
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        # What is open for writing is no directory (open(2), EISDIR).
+        if not flags & os.O_ACCMODE and stat.S_ISDIR(os.fstat(fd).st_mode):
             hint = "it would lead out of the container"
             raise KernelError(f"stream {number}", None, errno.EISDIR, hint)
-        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
+        if flags & os.O_PATH:
             raise KernelError(f"stream {number}", None, errno.EBADF, "it is only a path (O_PATH)")
 
 
