@@ -46,10 +46,13 @@ class Front:
         self.reloader = reloader
         self._path = path
         self._ready = ready
+        self._told = False
 
     async def serve(self, verbs: Verbs, *, containers: int) -> None:
         """Serve clients until SIGTERM or SIGINT; SIGHUP has the settings read again. Raises Conflict."""
         inherited = inherited_socket(self._path)
+        # What comes once more while we end must not end us in the middle: systemd says it twice to a group.
+        signal.signal(signal.SIGTERM, self._take_note)
         with (
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
             inherited or listener.bind(self._path) as listening,
@@ -68,8 +71,13 @@ class Front:
                     self._path.unlink(missing_ok=True)
                 nursery.cancel_scope.cancel()
 
+    def _take_note(self, *_: object) -> None:
+        self._told = True
+
     async def _until_told(self, signals: AsyncIterator[int]) -> None:
         """Wait for the signal that ends us; a failure here, or one that cancels this, must end, too."""
+        if self._told:
+            return
         try:
             async for number in signals:
                 if number != signal.SIGHUP:

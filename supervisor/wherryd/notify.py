@@ -28,6 +28,9 @@ BOOTED = "/run/systemd/system"
 ANSWER_TIMEOUT = 5.0
 """Seconds for systemd to say whether the machine goes down: it is busy then."""
 
+ANSWER_TRIES = 4
+"""How often it is asked: who asks is in our group, and may be ended with all that is there."""
+
 
 def sd_notify(*states: str) -> None:
     """Send e.g. "READY=1" or "STOPPING=1" to $NOTIFY_SOCKET, all in one message."""
@@ -56,15 +59,17 @@ async def machine_goes_down() -> bool:
         return False
     try:
         with trio.fail_after(ANSWER_TIMEOUT):
-            done = await trio.run_process(
-                ["systemctl", "is-system-running"], capture_stdout=True, capture_stderr=True, check=False
-            )
+            for _ in range(ANSWER_TRIES):
+                done = await trio.run_process(
+                    ["systemctl", "is-system-running"], capture_stdout=True, capture_stderr=True, check=False
+                )
+                if done.returncode >= 0:
+                    return done.stdout.strip() == b"stopping"
     except FileNotFoundError:
         return False  # the service manager is another one
     except (OSError, trio.TooSlowError) as error:
         journal.warning("whether the machine goes down is not known", error=error)
-        return False
-    return done.stdout.strip() == b"stopping"
+    return False
 
 
 def _managed() -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clikit import PATIENCE, await_line, detached, field, names, ok, refused
 from support.daemon import Daemon
+from support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,18 +304,26 @@ def test_stop_containers_stops_them(busybox: Path) -> None:
 def test_containers_are_stopped_when_the_machine_goes_down(
     busybox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a first process without a handler, which no SIGTERM ends, holds that up for long."""
+    """Else a first process without a handler, which no SIGTERM ends, holds that up for long.
+
+    Without a unit of its own a supervisor hears of it twice, and what it starts meanwhile once.
+    """
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text('#!/bin/sh\n[ "$*" = is-system-running ] && echo stopping\nexit 1\n')
+    ended_once = f"mkdir {tmp_path}/once 2>/dev/null && kill $$"
+    systemctl.write_text(f'#!/bin/sh\n{ended_once}\n[ "$*" = is-system-running ] && echo stopping\nexit 1\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     daemon = Daemon()
     try:
         daemon.start()
-        script = "trap 'exit 3' TERM; echo up; while :; do sleep 1000 & wait $!; done"
+        script = "trap 'sleep 0.5; exit 3' TERM; echo up; while :; do sleep 1000 & wait $!; done"
         detached(daemon, "--name", "svc", busybox, "sh", "-c", script)
         await_line(daemon, "svc", "up")
-        assert daemon.terminate() == 0
+        daemon.look_around()
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert wait_for(lambda: "supervisor stopping" in daemon.log)
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert daemon.wait_died() == 0
         daemon.start()
         assert field(daemon, "svc", "State.Status") == "exited"
         assert field(daemon, "svc", "State.ExitCode") == "3"
