@@ -129,7 +129,7 @@ async def test_what_cannot_be_is_told_and_leaves_nothing(
 ) -> None:
     async with container(ground) as (launcher, plan, spawned):
         with pytest.raises(SpawnFailed) as failed:
-            await join(launcher, plan, spawned, *own.pop("args", ("true",)), **own)
+            await join(launcher, plan, spawned, "true", **own)
         assert failed.value.step == step
         # The worker is back where it belongs, and enters again.
         assert (await join(launcher, plan, spawned, "true"))[0] == Exit(code=0)
