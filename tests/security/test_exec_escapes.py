@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.waiting import wait_for
 
 from wherry import RunSpec, Volume, WherryError
 
@@ -91,9 +93,16 @@ def test_who_enters_shows_nothing_to_who_is_inside(wherryd: Daemon, busybox: Pat
     with wherryd.client() as client:
         for _ in range(300):
             client.exec("c", ["true"], env={"SECRET": "x"}).check()
+
+        def look() -> bytes:
+            return client.exec("c", ["cat", "/seen"]).stdout
+
+        with client.popen("c", ["cat"], stdin=-1):  # which lasts, and is no secret
+            assert wait_for(lambda: b"/bin/busybox" in look()), "it saw nothing at all"
+        # To look is to enter, too: sooner or later it meets one of us, and reads no link of it.
+        assert wait_for(lambda: re.search(rb"/proc/\d+/exe\n", look())), "it met nobody who entered"
         client.exec("c", ["touch", "/stop"]).check()
-        seen = client.exec("c", ["cat", "/seen"]).stdout
-    assert b"/bin/busybox" in seen, "it saw nothing at all"
+        seen = look()
     for ours in (sys.executable.encode(), b"python", b"wherry", b"pidfd", b"memfd", b"cgroup"):
         assert ours not in seen, f"{ours.decode()} is visible from inside"
 
