@@ -93,6 +93,39 @@ def test_systemd_finds_nothing_wrong_with_the_units(place: Path) -> None:
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
+# -- the place of one that a command has started -----
+
+IN_AN_EMPTY_ETC = 'mount -t tmpfs tmpfs /etc && exec "$0" "$@"'
+SYSTEMCTL = '#!/bin/sh\necho "$*" >>"$(dirname "$0")/said"\n[ "$1" != show ] || echo 0\n'
+
+
+def test_a_supervisor_that_a_command_started_makes_room_for_the_units(
+    fresh_wherryd: Daemon, busybox: Path, place: Path
+) -> None:
+    """Else it kept the lock, systemd's socket took its path, and every command waited for ever."""
+    systemctl = place / "systemctl"
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+    with fresh_wherryd.client() as client:
+        made = client.run_detached(RunSpec(image=str(busybox), command=("sleep", "1000")))
+        pid = client.info().pid
+    command = ["unshare", "--mount", "sh", "-c", IN_AN_EMPTY_ETC, str(WHERRY), "system", "install-unit"]
+    env = {**fresh_wherryd.environment, "PATH": f"{place}:{os.environ['PATH']}"}
+
+    def install(*more: str) -> str:
+        return subprocess.run([*command, *more], env=env, check=True, capture_output=True, text=True).stdout
+
+    assert f"next: kill {pid} && systemctl daemon-reload" in install()
+    fresh_wherryd.look_around()
+    assert f"(pid {pid}) has ended; its containers go on" in install("--now")
+    assert fresh_wherryd.wait_died() == 0
+    last = (place / "said").read_text().splitlines()[-1]
+    assert last == "enable --now wherry.socket wherry.service"
+    fresh_wherryd.start()
+    with fresh_wherryd.client() as client:
+        assert client.inspect(made.id).summary.state == "running"
+
+
 # -- the socket that is there before the supervisor -----
 
 

@@ -101,6 +101,31 @@ def test_a_delegated_unit_has_its_containers_below_it(unit: Path, daemon: Daemon
         assert own.endswith(leaf), "a group that has processes gives no controllers"
 
 
+def test_containers_from_before_it_was_a_unit_keep_their_groups(
+    unit: Path, daemon: Daemon, busybox: Path
+) -> None:
+    """As after `wherry system install-unit --now`: they are entered and bounded as ever; others move."""
+    daemon.start()
+    before = daemon.cgroup
+    plain = RunSpec(image=str(busybox), command=("sleep", "1000"), stop_timeout=0, limits=Limits(pids=20))
+    with daemon.client() as client:
+        live = client.run_detached(plain)
+    daemon.kill()
+    os.setxattr(unit, "user.delegate", b"1")
+    daemon.prefix = ("sh", "-c", ENTER, str(unit))
+    daemon.start()
+    assert daemon.cgroup == before
+    with daemon.client() as client:
+        assert client.exec(live.id, ["true"]).exit.code == 0, (
+            "it is taken for one whose group somebody removed"
+        )
+        client.update(live.id, limits=Limits(pids=30))
+        client.remove(live.id, force=True)
+    assert daemon.terminate() == 0
+    daemon.start()
+    assert daemon.cgroup.parent == unit
+
+
 def test_in_a_container_its_containers_are_below_it(unit: Path, daemon: Daemon, busybox: Path) -> None:
     """With a cgroup namespace: the root that it sees is the container's own group."""
     enter = ("sh", "-c", ENTER, str(unit))

@@ -152,7 +152,7 @@ def dispatch(argv: list[str]) -> int:
     args = parser.parse(arguments)
     from wherry.client import Client  # after parsing: a usage error needs no client
 
-    autostart = name not in {"version", "doctor"}
+    autostart = name not in {"version", "doctor", "system install-unit"}
     with Client(
         options.get("--run-dir"),
         state_dir=options.get("--state-dir"),

@@ -1,6 +1,7 @@
 """system install-unit, uninstall-unit, reload: this supervisor as a systemd service.
 
-Owns the text of the two unit files and where they go. Must ask no supervisor for anything but a reload.
+Owns the text of the two unit files and where they go. Must ask no supervisor for anything but a reload, and
+who it is: one that a command has started has to go before the unit's can have its place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from wherry.autostart import find_wherryd
 from wherry.cli.parser import Command
 from wherry.settings import DEFAULT_RUN_DIR
-from wherry_protocol.errors import BadRequest, KernelFailure
+from wherry_protocol.errors import BadRequest, Busy, ConnectionFailed, KernelFailure
 from wherry_protocol.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from wherry.client import Client
 
 UNIT_DIR = "/etc/systemd/system"
+
+END_TIMEOUT = 90.0
+"""Seconds for another supervisor to end: it may be told to stop its containers first."""
 
 _SUBGROUP_SINCE = 254
 """The first systemd that has DelegateSubgroup=."""
@@ -111,13 +115,49 @@ def _install(client: Client, args: Namespace) -> int:
     for path, text in files.items():
         _write(args.prefix + path, text)
         print(args.prefix + path)
+    units = f"{args.name}.socket", f"{args.name}.service"
     if args.now:
         _systemctl("daemon-reload")
-        _systemctl("enable", "--now", f"{args.name}.socket", f"{args.name}.service")
+        other = _other_supervisor(client, units[1])
+        if other is not None:
+            _end(other)
+        _systemctl("enable", "--now", *units)
     elif not args.prefix:
-        units = f"{args.name}.socket {args.name}.service"
-        print(f"next: systemctl daemon-reload && systemctl enable --now {units}")
+        other = _other_supervisor(client, units[1])
+        first = "" if other is None else f"kill {other} && "  # its containers go on
+        print(f"next: {first}systemctl daemon-reload && systemctl enable --now {' '.join(units)}")
     return 0
+
+
+def _other_supervisor(client: Client, service: str) -> int | None:
+    """Return the process id of the supervisor that answers, if it is not the unit's."""
+    try:
+        pid = client.info().pid
+    except ConnectionFailed:
+        return None
+    try:
+        ours = _systemctl("show", "--property=MainPID", "--value", service).strip()
+    except BadRequest:
+        ours = ""  # no systemd here: these units are written for later
+    return None if ours == str(pid) else pid
+
+
+def _end(pid: int) -> None:
+    """End a supervisor, and wait for that: it has the socket and the state that the unit's is to have."""
+    import select
+    import signal
+
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        if not select.select([pidfd], [], [], END_TIMEOUT)[0]:
+            raise Busy(f"the supervisor with pid {pid} does not end", hint="see its log, or kill it")
+    finally:
+        os.close(pidfd)
+    print(f"the supervisor that a command had started (pid {pid}) has ended; its containers go on")
 
 
 def unit_files(client: Client, name: str) -> dict[str, str]:
@@ -180,7 +220,7 @@ def _write(path: str, text: str) -> None:
         raise KernelFailure(f"{path}: {error.strerror}", errno=error.errno, path=path) from error
 
 
-def _systemctl(*words: str) -> None:
+def _systemctl(*words: str) -> str:
     import subprocess
 
     try:
@@ -192,6 +232,7 @@ def _systemctl(*words: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
         raise KernelFailure(f"systemctl {' '.join(words)}: {reason[-1]}")
+    return done.stdout
 
 
 def _configure_uninstall(parser: Parser) -> None:

@@ -4,6 +4,7 @@
     <v1 memory>/<instance>/<container id>            the same where memory is a v1 hierarchy, and so on
 
 The v2 root is the group that systemd delegated to us (Delegate=yes), if we run in one; else what is mounted.
+So it is, too, while containers run there that began before we were a unit: who runs stays in its group.
 In the latter case inside a container, or in a delegated one, processes may be in the root itself: a group
 with processes cannot enable controllers for others, so they are moved to a leaf of their own.
 Must never know of containers, nor write a limit.
@@ -172,6 +173,11 @@ def plant(instance: str, run_dir: Path) -> Tree:
         unified = hierarchies.unified
         assert unified is not None  # noqa: S101 - just mounted
         delegated = _delegated(unified)
+        if delegated is not None and cgroups.populated(f"{unified.mountpoint}/{instance}"):
+            journal.info(
+                "containers run outside of what was delegated: others go there too", cgroup=delegated
+            )
+            delegated = None
         v1 = {
             _V2_NAMES.get(name, name): _root_of(hierarchy, own=delegated is not None) / instance
             for name, hierarchy in hierarchies.legacy.items()
