@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.daemon import Daemon
 from support.forms import within
+from support.groupkit import withdraw
 
 from wherry import ExitStatus, RunSpec
 from wherry_protocol.limits import Limits
@@ -56,8 +57,7 @@ def unit() -> Iterator[Path]:
         time.sleep(0.01)
     left = [str(each) for each in path.iterdir() if each.is_dir()]
     cgroups.remove(str(part))
-    for name in {*FOUND.v2_controllers} - {*before}:
-        cgroups.write(f"{V2}/cgroup.subtree_control", f"-{name}")
+    withdraw(V2, {*FOUND.v2_controllers} - {*before})
     assert not left, "the supervisor left groups in what was delegated to it"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.groupkit import withdraw
 
 from wherryd.cgroups.tree import Tree, plant
 from wherryd.kernel import cgroups
@@ -86,8 +87,7 @@ def test_processes_of_the_root_are_moved_when_the_kernel_demands_it(group: Path)
     finally:
         process.kill()
         process.wait()
-        if name not in before:
-            cgroups.write(f"{group.parent}/cgroup.subtree_control", f"-{name}")
+        withdraw(group.parent, {name} - {*before})
 
 
 def test_what_forks_is_killed_where_the_kernel_has_no_cgroup_kill(group: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from wherryd.cgroups.group import Group
 from wherryd.cgroups.spares import SpareGroups
 from wherryd.cgroups.tree import plant
+from wherryd.kernel import cgroups
+from wherryd.kernel.errors import KernelError
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
@@ -76,3 +79,16 @@ def directories(daemon: Daemon) -> list[Path]:
         for entry in os.scandir(parent)
         if entry.is_dir() and not entry.name.startswith("spare-")
     ]
+
+
+def withdraw(parent: Path, controllers: set[str]) -> None:
+    """Have the groups below no longer have these controllers, except where somebody has passed them on since.
+
+    Beside a test there are supervisors of others, on the same hierarchy.
+    """
+    for name in controllers:
+        try:
+            cgroups.write(f"{parent}/cgroup.subtree_control", f"-{name}")
+        except KernelError as error:
+            if error.errno != errno.EBUSY:
+                raise
