@@ -60,6 +60,12 @@ def rss(pid: int) -> int:
         return sum(int(line.split()[1]) for line in file if line.startswith("Rss:"))
 
 
+def anonymous(pid: int) -> int:
+    """Return how much of that is a process's own: what it maps of files the kernel takes back at will."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith(("Anonymous:", "Swap:")))
+
+
 def descriptors(pid: int) -> int:
     """Return how many descriptors a process holds."""
     return len(os.listdir(f"/proc/{pid}/fd"))
