@@ -283,6 +283,9 @@ async def test_worker_that_hangs_holds_up_nobody_else(ground: Ground) -> None:
 
                 for _ in range(len(stopped) + 1):
                     nursery.start_soon(start)
+        send_all(stopped, signal.SIGCONT)
+    for pid in stopped:
+        await wait_gone(pid)  # with the launcher, if not before
 
 
 async def test_killed_worker_fails_its_start_and_no_other(ground: Ground) -> None:
