@@ -82,3 +82,11 @@ def test_in_a_new_folder_it_is_there_at_once(folder: int, tmp_path: Path) -> Non
         new.put(whole)
         new.close()
     assert (os.listdir(tmp_path), (tmp_path / "file").read_text()) == (["file"], "second")
+
+
+def test_one_that_somebody_removed_meanwhile_is_let_go_of(folder: int, tmp_path: Path) -> None:
+    """Why it did not become whole is what is told then."""
+    new = NewFile(folder, b"file", b"file", fresh=True)
+    (tmp_path / "file").unlink()
+    new.close()
+    assert os.listdir(tmp_path) == []

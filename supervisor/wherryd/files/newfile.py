@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wherryd.files.refused import Refused
@@ -92,7 +93,8 @@ class NewFile:
         """Let go of it."""
         os.close(self.fd)
         if self._beside is not None:
-            os.unlink(self._beside, dir_fd=self._parent)
+            with suppress(FileNotFoundError):  # who else is in the folder may have removed it
+                os.unlink(self._beside, dir_fd=self._parent)
 
     def _write_over(self, finish: Callable[[int], None]) -> None:
         """Something is mounted on it, as on /etc/hosts: it stays, with new contents."""
